@@ -135,6 +135,16 @@ impl SignedChange {
         keys::verify("change", &self.author.0, &message, &self.signature)
     }
 
+    /// The bytes that the author signed: with [`SignedChange::signature`], what verifying many at once needs.
+    pub fn signed_message(&self, mesh: &MeshId) -> Vec<u8> {
+        signed_bytes(mesh, &self.scope, &self.doc, &self.hash)
+    }
+
+    /// The author's signature over [`SignedChange::signed_message`].
+    pub fn signature(&self) -> &[u8; 64] {
+        &self.signature
+    }
+
     /// The writer's incarnation.
     ///
     /// # Errors

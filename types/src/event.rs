@@ -49,7 +49,7 @@ pub enum EventKind {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
-    /// When, by this node's clock (RFC 3339 in JSON output is made by the client).
+    /// When, by this node's clock.
     pub at: Wall,
     /// On which node.
     pub node: Label,

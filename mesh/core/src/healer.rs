@@ -1,0 +1,213 @@
+//! The healer: keeps this node connected to peers it knows, and brings parts of a split mesh
+//! together again. Every known peer without a connection is dialled, with a back-off that grows
+//! per peer and a jitter that keeps a whole site from dialling at the same instant.
+
+use holm_types::{Mono, NodeId, presence::MAX_ADDRESSES};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::{collections::BTreeMap, time::Duration};
+
+/// How eager the healer is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// First delay after a failure or a loss.
+    pub first: Duration,
+    /// Longest delay.
+    pub longest: Duration,
+    /// Connections to aim for; beyond, known peers are left alone.
+    pub degree: usize,
+    /// Peers remembered at most.
+    pub max_peers: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            first: Duration::from_millis(250),
+            longest: Duration::from_secs(15),
+            degree: 24,
+            max_peers: 4096,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Peer {
+    addresses: Vec<String>,
+    connected: bool,
+    delay: Duration,
+    next: Mono,
+}
+
+/// A peer to dial, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dial {
+    /// The peer, whose key the transport will check.
+    pub peer: NodeId,
+    /// Where it was last known to listen.
+    pub addresses: Vec<String>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Healer {
+    config: Config,
+    peers: BTreeMap<NodeId, Peer>,
+    rng: ChaCha8Rng,
+}
+
+impl Healer {
+    /// Knows nobody yet. The seed feeds the jitter.
+    pub fn new(config: Config, seed: u64) -> Healer {
+        Healer { config, peers: BTreeMap::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// Learns where a member listens; newer addresses come first and push the oldest out.
+    /// Answers whether anything was new, so that the peer store is written only then.
+    pub fn learn(&mut self, node: NodeId, addresses: &[String], now: Mono) -> bool {
+        if !self.peers.contains_key(&node) && self.peers.len() >= self.config.max_peers {
+            return false;
+        }
+        let delay = self.config.first;
+        let peer =
+            self.peers.entry(node).or_insert(Peer { addresses: Vec::new(), connected: false, delay, next: now });
+        let mut changed = false;
+        for address in addresses.iter().rev() {
+            if address.len() <= 256 && !peer.addresses.contains(address) {
+                peer.addresses.insert(0, address.clone());
+                changed = true;
+            }
+        }
+        peer.addresses.truncate(MAX_ADDRESSES);
+        if changed && !peer.connected {
+            peer.next = now;
+        }
+        changed
+    }
+
+    /// A connection is up.
+    pub fn connected(&mut self, node: &NodeId) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.connected = true;
+            peer.delay = self.config.first;
+        }
+    }
+
+    /// The last connection is gone: dial again soon, not at once, since the other side dials too.
+    pub fn disconnected(&mut self, node: &NodeId, now: Mono) {
+        let wait = self.jittered(self.config.first);
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.connected = false;
+            peer.delay = self.config.first;
+            peer.next = now.after(wait);
+        }
+    }
+
+    /// A peer spoke through others: it is there, so a long back-off makes no sense any more.
+    pub fn sighted(&mut self, node: &NodeId, now: Mono) {
+        let first = self.config.first;
+        if let Some(peer) = self.peers.get_mut(node)
+            && !peer.connected
+            && peer.delay > first * 8
+        {
+            peer.delay = first;
+            peer.next = peer.next.min(now.after(first));
+        }
+    }
+
+    fn jittered(&mut self, d: Duration) -> Duration {
+        d.mul_f64(self.rng.random_range(0.5..1.5))
+    }
+
+    /// Whom to dial now.
+    pub fn tick(&mut self, now: Mono) -> Vec<Dial> {
+        let mut room = self.room();
+        let due: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.connected && !peer.addresses.is_empty() && peer.next <= now)
+            .map(|(node, _)| *node)
+            .collect();
+        let mut dials = Vec::new();
+        for node in due {
+            if room == 0 {
+                break;
+            }
+            room -= 1;
+            let jitter = self.rng.random_range(0.5..1.5);
+            let Some(peer) = self.peers.get_mut(&node) else { continue };
+            peer.next = now.after(peer.delay.mul_f64(jitter));
+            peer.delay = (peer.delay * 2).min(self.config.longest);
+            dials.push(Dial { peer: node, addresses: peer.addresses.clone() });
+        }
+        dials
+    }
+
+    fn room(&self) -> usize {
+        self.config.degree.saturating_sub(self.peers.values().filter(|p| p.connected).count())
+    }
+
+    /// When [`Healer::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Mono> {
+        if self.room() == 0 {
+            return None;
+        }
+        self.peers.values().filter(|p| !p.connected && !p.addresses.is_empty()).map(|p| p.next).min()
+    }
+
+    /// The peers and their addresses, for the peer store.
+    pub fn known(&self) -> Vec<(NodeId, Vec<String>)> {
+        self.peers.iter().map(|(node, peer)| (*node, peer.addresses.clone())).collect()
+    }
+
+    /// Where a peer was last known to listen.
+    pub fn addresses(&self, node: &NodeId) -> &[String] {
+        self.peers.get(node).map_or(&[], |peer| &peer.addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Mono {
+        Mono(Duration::from_millis(ms))
+    }
+    const PEER: NodeId = NodeId([1; 32]);
+
+    #[test]
+    fn a_lost_peer_is_dialled_with_growing_delays_until_it_is_back() {
+        let mut healer = Healer::new(Config::default(), 1);
+        assert!(healer.learn(PEER, &["/ip4/10.0.0.1/tcp/1".into()], at(0)));
+        assert!(!healer.learn(PEER, &["/ip4/10.0.0.1/tcp/1".into()], at(0)), "nothing new");
+        assert_eq!(healer.tick(at(0)).len(), 1);
+        let mut gaps = Vec::new();
+        let mut now = at(0);
+        for _ in 0..12 {
+            let next = healer.deadline().unwrap();
+            gaps.push(next.since(now));
+            now = next;
+            assert_eq!(healer.tick(now).len(), 1);
+        }
+        assert!(gaps[0] < Duration::from_millis(400), "{gaps:?}");
+        assert!(gaps[11] > Duration::from_secs(7) && gaps[11] < Duration::from_secs(23), "{gaps:?}");
+        healer.connected(&PEER);
+        assert_eq!(healer.deadline(), None);
+        healer.disconnected(&PEER, now);
+        assert!(healer.deadline().unwrap().since(now) < Duration::from_millis(400));
+    }
+
+    #[test]
+    fn the_degree_bounds_connections_and_the_store_is_bounded() {
+        let config = Config { degree: 3, max_peers: 10, ..Config::default() };
+        let mut healer = Healer::new(config, 1);
+        for n in 0..20u8 {
+            healer.learn(NodeId([n; 32]), &[format!("/ip4/10.0.0.{n}/tcp/1")], at(0));
+        }
+        assert_eq!(healer.known().len(), 10);
+        assert_eq!(healer.tick(at(0)).len(), 3);
+        let many: Vec<String> = (0..40).map(|n| format!("/ip4/10.0.1.{n}/tcp/1")).collect();
+        healer.learn(NodeId([0; 32]), &many, at(0));
+        assert_eq!(healer.addresses(&NodeId([0; 32])).len(), MAX_ADDRESSES);
+    }
+}

@@ -1,0 +1,270 @@
+//! Liveness by heartbeat: each node says every second that it is there; a node that is overdue
+//! becomes suspect, then dead. The rate that a node hears stays bounded: the interval grows with
+//! the number of members ([`Config::max_heard_per_second`]), and each heartbeat says when to
+//! expect the next, so nodes of different opinion about it still agree.
+
+use holm_types::{Mono, NodeId, presence::Presence, view::Liveness};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How patient a node is.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Time between heartbeats in a small mesh.
+    pub heartbeat: Duration,
+    /// Heartbeats that a node hears in a second, at most: with more members each speaks less often.
+    pub max_heard_per_second: u32,
+    /// A node is suspect when this many tenths of its interval have passed in silence.
+    pub suspect_tenths: u32,
+    /// A node is held for dead when this many tenths of its interval have passed in silence.
+    pub dead_tenths: u32,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { heartbeat: Duration::from_secs(1), max_heard_per_second: 20, suspect_tenths: 25, dead_tenths: 45 }
+    }
+}
+
+/// Longest interval that a peer's heartbeat may announce.
+const MAX_INTERVAL: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+struct Member {
+    state: Liveness,
+    presence: Option<Presence>,
+    heard_at: Mono,
+    interval: Duration,
+    dead_since: Option<Mono>,
+}
+
+/// What this node believes about the others.
+#[derive(Debug)]
+pub struct Members {
+    config: Config,
+    members: BTreeMap<NodeId, Member>,
+    changes: Vec<(NodeId, Liveness)>,
+}
+
+impl Members {
+    /// Nobody is known yet.
+    pub fn new(config: Config) -> Members {
+        Members { config, members: BTreeMap::new(), changes: Vec::new() }
+    }
+
+    /// A member is known to exist, from its certificate. It is suspect until it is heard, and
+    /// dead when it stays silent: a node that starts alone gives the others time to speak first.
+    pub fn expect(&mut self, node: NodeId, now: Mono) {
+        let interval = self.interval();
+        self.members.entry(node).or_insert(Member {
+            state: Liveness::Suspect,
+            presence: None,
+            heard_at: now,
+            interval,
+            dead_since: None,
+        });
+    }
+
+    /// A heartbeat of a member. Answers whether it says something new: an older incarnation or
+    /// sequence is ignored, so a late or repeated message never brings a node back.
+    pub fn heard(&mut self, presence: Presence, now: Mono) -> bool {
+        let Some(member) = self.members.get_mut(&presence.node) else { return false };
+        if let Some(last) = &member.presence
+            && (presence.incarnation, presence.seq) <= (last.incarnation, last.seq)
+        {
+            return false;
+        }
+        member.heard_at = now;
+        member.interval = Duration::from_millis(u64::from(presence.every_ms))
+            .clamp(self.config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL);
+        let state = if presence.leaving { Liveness::Left } else { Liveness::Alive };
+        let node = presence.node;
+        member.presence = Some(presence);
+        self.set(node, state, now);
+        true
+    }
+
+    /// The last connection to a member is gone: it is suspect at once. Only silence makes it
+    /// dead, since others may still hear it.
+    pub fn disconnected(&mut self, node: &NodeId, now: Mono) {
+        if self.liveness(node) == Some(Liveness::Alive) {
+            self.set(*node, Liveness::Suspect, now);
+        }
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Mono) {
+        let due: Vec<_> = self
+            .members
+            .iter()
+            .filter_map(|(node, member)| self.overdue(member, now).map(|state| (*node, state)))
+            .collect();
+        for (node, state) in due {
+            self.set(node, state, now);
+        }
+    }
+
+    fn overdue(&self, member: &Member, now: Mono) -> Option<Liveness> {
+        let silent = now.since(member.heard_at);
+        match member.state {
+            Liveness::Alive | Liveness::Suspect if silent >= self.patience(member, self.config.dead_tenths) => {
+                Some(Liveness::Dead)
+            }
+            Liveness::Alive if silent >= self.patience(member, self.config.suspect_tenths) => Some(Liveness::Suspect),
+            _ => None,
+        }
+    }
+
+    fn patience(&self, member: &Member, tenths: u32) -> Duration {
+        member.interval * tenths / 10
+    }
+
+    fn set(&mut self, node: NodeId, state: Liveness, now: Mono) {
+        let Some(member) = self.members.get_mut(&node) else { return };
+        if member.state == state {
+            return;
+        }
+        member.state = state;
+        member.dead_since = matches!(state, Liveness::Dead | Liveness::Left).then_some(now);
+        self.changes.push((node, state));
+    }
+
+    /// When [`Members::tick`] has something to do.
+    pub fn deadline(&self) -> Option<Mono> {
+        self.members
+            .values()
+            .filter_map(|member| {
+                let tenths = match member.state {
+                    Liveness::Alive => self.config.suspect_tenths,
+                    Liveness::Suspect => self.config.dead_tenths,
+                    Liveness::Dead | Liveness::Left => return None,
+                };
+                Some(member.heard_at.after(self.patience(member, tenths)))
+            })
+            .min()
+    }
+
+    /// Who changed since the last call, oldest first.
+    pub fn drain_changes(&mut self) -> Vec<(NodeId, Liveness)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// What is believed of a node; `None` when it is not a known member.
+    pub fn liveness(&self, node: &NodeId) -> Option<Liveness> {
+        self.members.get(node).map(|member| member.state)
+    }
+
+    /// The last heartbeat of a node.
+    pub fn presence(&self, node: &NodeId) -> Option<&Presence> {
+        self.members.get(node)?.presence.as_ref()
+    }
+
+    /// How long a node has been dead or gone.
+    pub fn dead_for(&self, now: Mono) -> BTreeMap<NodeId, Duration> {
+        let dead = |(node, member): (&NodeId, &Member)| Some((*node, now.since(member.dead_since?)));
+        self.members.iter().filter_map(dead).collect()
+    }
+
+    /// How often this node should speak now.
+    pub fn interval(&self) -> Duration {
+        let live = self.members.values().filter(|m| m.state != Liveness::Dead && m.state != Liveness::Left).count();
+        let bounded = Duration::from_secs(1) * (live as u32) / self.config.max_heard_per_second.max(1);
+        bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holm_types::manifest::Amounts;
+
+    const NODE: NodeId = NodeId([7; 32]);
+
+    fn at(ms: u64) -> Mono {
+        Mono(Duration::from_millis(ms))
+    }
+
+    fn beat(incarnation: u32, seq: u64) -> Presence {
+        Presence {
+            node: NODE,
+            incarnation,
+            seq,
+            every_ms: 1000,
+            free: Amounts::default(),
+            running: 0,
+            addresses: vec![],
+            leaving: false,
+        }
+    }
+
+    fn expecting() -> Members {
+        let mut members = Members::new(Config::default());
+        members.expect(NODE, at(0));
+        members
+    }
+
+    #[test]
+    fn silence_makes_suspect_then_dead_and_a_heartbeat_brings_it_back() {
+        let mut members = expecting();
+        assert!(members.heard(beat(1, 1), at(100)));
+        assert_eq!(members.drain_changes(), [(NODE, Liveness::Alive)]);
+        let suspect_at = members.deadline().unwrap();
+        assert_eq!(suspect_at, at(2600));
+        members.tick(at(2599));
+        assert_eq!(members.drain_changes(), []);
+        members.tick(suspect_at);
+        assert_eq!(members.drain_changes(), [(NODE, Liveness::Suspect)]);
+        members.tick(members.deadline().unwrap());
+        assert_eq!(members.drain_changes(), [(NODE, Liveness::Dead)]);
+        assert_eq!(members.deadline(), None);
+        assert_eq!(members.dead_for(at(5600))[&NODE], Duration::from_secs(1));
+        assert!(members.heard(beat(1, 2), at(9000)), "a dead peer that speaks again is alive");
+        assert_eq!(members.drain_changes(), [(NODE, Liveness::Alive)]);
+        assert!(members.dead_for(at(9000)).is_empty());
+    }
+
+    #[test]
+    fn an_old_or_repeated_heartbeat_changes_nothing() {
+        let mut members = expecting();
+        assert!(members.heard(beat(2, 5), at(0)));
+        members.tick(at(60_000));
+        for (incarnation, seq) in [(2, 5), (2, 4), (1, 900)] {
+            assert!(!members.heard(beat(incarnation, seq), at(60_000)));
+        }
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Dead));
+        assert!(members.heard(beat(3, 1), at(60_001)), "a restart begins again at 1");
+    }
+
+    #[test]
+    fn a_member_that_never_speaks_is_suspect_first_and_dead_later() {
+        let mut members = expecting();
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
+        members.tick(at(4499));
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
+        members.tick(at(4500));
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Dead));
+    }
+
+    #[test]
+    fn a_lost_connection_alone_kills_nobody() {
+        let mut members = expecting();
+        members.heard(beat(1, 1), at(0));
+        members.disconnected(&NODE, at(10));
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
+        members.heard(beat(1, 2), at(900));
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Alive));
+    }
+
+    #[test]
+    fn the_rate_heard_stays_bounded_as_the_mesh_grows() {
+        let mut members = Members::new(Config::default());
+        for n in 0..200u8 {
+            members.expect(NodeId([n; 32]), at(0));
+        }
+        assert_eq!(members.interval(), Duration::from_secs(10));
+        let mut slow = beat(1, 1);
+        slow.every_ms = 10_000;
+        members.heard(slow, at(0));
+        members.tick(at(20_000));
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Alive), "judged by the interval that it announced");
+    }
+}

@@ -1,0 +1,261 @@
+//! Requests, and those of them that change apps. A change is answered when it is durable here,
+//! whatever other nodes can be reached: that is what lets a cut-off site take deployments.
+
+use crate::{Effect, Node, RequestId};
+use holm_types::{
+    DocId, Label, Now, Scope,
+    api::{ApiError, Applied, ApplyParams, AppRef, Request, ScaleParams},
+    change::{MAX_VALUE_BYTES, Value, keys_of},
+    event::EventKind,
+    manifest::{AppType, Format, Manifest, PartitionPolicy, Run},
+};
+use std::collections::BTreeMap;
+
+/// What is written of an app now.
+struct Current {
+    life: u64,
+    revision: u64,
+    fields: BTreeMap<String, String>,
+}
+
+impl Current {
+    fn live(&self) -> bool {
+        self.life % 2 == 1
+    }
+
+    /// The revision that a caller sees: 0 while the app does not exist.
+    fn visible_revision(&self) -> u64 {
+        if self.live() { self.revision } else { 0 }
+    }
+}
+
+impl Node {
+    pub(crate) fn on_request(&mut self, now: Now, id: RequestId, request: Request, out: &mut Vec<Effect>) {
+        let result = match request {
+            Request::AppApply(params) => return self.on_write(id, out, |node| node.apply(now, &params)),
+            Request::AppScale(params) => return self.on_write(id, out, |node| node.scale(now, &params)),
+            Request::AppDelete(app) => return self.on_write(id, out, |node| node.delete(now, &app)),
+            Request::TokenCreate(params) => self.create_token(now, &params),
+            Request::AppPlan(params) => self.plan(&params),
+            query => self.query(now, &query),
+        };
+        out.push(Effect::Reply { id, result });
+    }
+
+    /// Refusals are answered at once, what was done when it is durable.
+    fn on_write(
+        &mut self,
+        id: RequestId,
+        out: &mut Vec<Effect>,
+        write: impl FnOnce(&mut Node) -> Result<(Applied, Vec<Effect>), ApiError>,
+    ) {
+        match write(self) {
+            Ok((applied, effects)) => {
+                let result = to_json(&applied);
+                self.journal.after_persist(Effect::Reply { id, result });
+                effects.into_iter().for_each(|effect| self.journal.after_persist(effect));
+            }
+            Err(error) => out.push(Effect::Reply { id, result: Err(error) }),
+        }
+    }
+
+    fn apply(&mut self, now: Now, params: &ApplyParams) -> Result<(Applied, Vec<Effect>), ApiError> {
+        if let Some(answer) = self.answered_before(params.idempotency_key.as_deref()) {
+            return Ok((answer, Vec::new()));
+        }
+        let manifest = read_manifest(params)?;
+        let warnings = unsupported(&manifest)?;
+        let (applied, effects) = self.apply_manifest(now, &manifest, params.expected_revision, warnings)?;
+        if let (Some(key), Ok(json)) = (&params.idempotency_key, serde_json::to_value(&applied)) {
+            self.remember(key.clone(), json);
+        }
+        Ok((applied, effects))
+    }
+
+    fn apply_manifest(
+        &mut self,
+        now: Now,
+        manifest: &Manifest,
+        expected: Option<u64>,
+        warnings: Vec<String>,
+    ) -> Result<(Applied, Vec<Effect>), ApiError> {
+        let doc = DocId::app(&manifest.namespace, &manifest.name);
+        let current = self.current(&doc);
+        check_revision(expected, &current)?;
+        let mut ops = edits(&current, manifest)?;
+        let changed = !ops.is_empty() || !current.live();
+        let revision = current.revision + u64::from(changed);
+        let applied = Applied {
+            name: manifest.name.clone(),
+            namespace: manifest.namespace.clone(),
+            revision,
+            changed,
+            warnings,
+        };
+        if !changed {
+            return Ok((applied, Vec::new()));
+        }
+        // Written again with every edit, so that an edit wins over a removal that it did not see.
+        let life = if current.live() { current.life } else { current.life + 1 };
+        ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
+        ops.push((keys_of::REVISION.to_owned(), Some(Value::Uint(revision))));
+        self.write(&Scope::Mesh, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
+        let detail = format!("revision {revision}");
+        let event = self.event(now.wall, EventKind::Accepted, Some(&manifest.name), None, detail);
+        Ok((applied, vec![event]))
+    }
+
+    fn plan(&mut self, params: &ApplyParams) -> Result<serde_json::Value, ApiError> {
+        let manifest = read_manifest(params)?;
+        let warnings = unsupported(&manifest)?;
+        let current = self.current(&DocId::app(&manifest.namespace, &manifest.name));
+        check_revision(params.expected_revision, &current)?;
+        let changed = !edits(&current, &manifest)?.is_empty() || !current.live();
+        let revision = current.revision + u64::from(changed);
+        to_json(&Applied { name: manifest.name, namespace: manifest.namespace, revision, changed, warnings })
+    }
+
+    fn scale(&mut self, now: Now, params: &ScaleParams) -> Result<(Applied, Vec<Effect>), ApiError> {
+        let mut manifest = self.manifest_of(&params.name, params.namespace.as_ref())?;
+        match manifest.kind {
+            AppType::Service => manifest.replicas = Some(params.replicas),
+            AppType::Job if params.replicas > 0 => manifest.parallel = Some(params.replicas),
+            AppType::Job => return Err(ApiError::Invalid("a job needs at least 1 task in parallel".into())),
+            AppType::Daemon | AppType::Cron => {
+                return Err(ApiError::Invalid("only a service or a job can be scaled".into()));
+            }
+        }
+        let fields = manifest.to_fields();
+        let manifest = Manifest::from_fields(fields.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+            .map_err(|e| ApiError::Invalid(e.to_string()))?;
+        self.apply_manifest(now, &manifest, params.expected_revision, Vec::new())
+    }
+
+    fn delete(&mut self, now: Now, app: &AppRef) -> Result<(Applied, Vec<Effect>), ApiError> {
+        let namespace = namespace_or_default(app.namespace.as_ref());
+        let doc = DocId::app(&namespace, &app.name);
+        let current = self.current(&doc);
+        if !current.live() {
+            return Err(not_found(&namespace, &app.name));
+        }
+        let revision = current.revision + 1;
+        let ops = vec![
+            (keys_of::LIFE.to_owned(), Some(Value::Uint(current.life + 1))),
+            (keys_of::REVISION.to_owned(), Some(Value::Uint(revision))),
+        ];
+        self.write(&Scope::Mesh, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
+        let event = self.event(now.wall, EventKind::Removed, Some(&app.name), None, "");
+        let applied = Applied { name: app.name.clone(), namespace, revision, changed: true, warnings: Vec::new() };
+        Ok((applied, vec![event]))
+    }
+
+    fn answered_before(&self, key: Option<&str>) -> Option<Applied> {
+        let key = key?;
+        let (_, answer) = self.idempotent.iter().find(|(k, _)| k == key)?;
+        serde_json::from_value(answer.clone()).ok()
+    }
+
+    fn manifest_of(&self, name: &Label, namespace: Option<&Label>) -> Result<Manifest, ApiError> {
+        let namespace = namespace_or_default(namespace);
+        let app = self.state.apps().get(&DocId::app(&namespace, name)).filter(|app| app.live);
+        app.map(|app| (*app.manifest).clone()).ok_or_else(|| not_found(&namespace, name))
+    }
+
+    fn current(&self, doc: &DocId) -> Current {
+        let mut current = Current { life: 0, revision: 0, fields: BTreeMap::new() };
+        let Some(registers) = self.state.registers(doc) else { return current };
+        current.life = holm_state::life_of(registers).unwrap_or(0);
+        current.revision = self.state.apps().get(doc).map_or(0, |app| app.revision);
+        for (key, values) in registers {
+            let top = values.first().map(|register| &register.value);
+            if let (Some(field), Some(Value::Text(json))) = (key.strip_prefix("spec/"), top) {
+                current.fields.insert(field.to_owned(), json.clone());
+            }
+        }
+        current
+    }
+}
+
+/// The namespace given, or the default one.
+pub(crate) fn namespace_or_default(namespace: Option<&Label>) -> Label {
+    namespace.cloned().or_else(|| "default".parse().ok()).unwrap_or_else(|| unreachable!("a valid literal"))
+}
+
+pub(crate) fn not_found(namespace: &Label, name: &Label) -> ApiError {
+    ApiError::NotFound(format!("there is no app {name:?} in namespace {namespace:?}", name = name.as_str(), namespace = namespace.as_str()))
+}
+
+pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<serde_json::Value, ApiError> {
+    serde_json::to_value(value).map_err(|e| ApiError::Internal(e.to_string()))
+}
+
+fn read_manifest(params: &ApplyParams) -> Result<Manifest, ApiError> {
+    let manifest = match (&params.manifest, &params.text) {
+        (Some(manifest), None) => {
+            // The same rules hold for an object as for text.
+            let fields = manifest.to_fields();
+            Manifest::from_fields(fields.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+        }
+        (None, Some(text)) => Manifest::parse(text, Format::guess("", text)),
+        _ => return Err(ApiError::Invalid("give either `manifest` (an object) or `text` (TOML or YAML)".into())),
+    };
+    manifest.map_err(|e| ApiError::Invalid(e.to_string()))
+}
+
+fn check_revision(expected: Option<u64>, current: &Current) -> Result<(), ApiError> {
+    match expected {
+        Some(expected) if expected != current.visible_revision() => {
+            Err(ApiError::RevisionConflict { expected, current: current.visible_revision() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What of the manifest this version cannot do: refused where ignoring it would be unsafe or
+/// pointless, a warning where the app runs all the same.
+fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
+    let refuse = |what: &str| Err(ApiError::Invalid(format!("{what} is not supported by this version")));
+    if manifest.partition.policy == PartitionPolicy::Fence {
+        return refuse("partition.policy = \"fence\" (use \"keep-running\" or \"reschedule\")");
+    }
+    if manifest.kind == AppType::Cron {
+        return refuse("type = \"cron\"");
+    }
+    match manifest.run {
+        Run::Process(_) => {}
+        Run::Wasm(_) => return refuse("run.wasm"),
+        Run::Container(_) => return refuse("run.container"),
+    }
+    let mut warnings = Vec::new();
+    if manifest.health.is_some() {
+        warnings.push("health is not checked by this version".to_owned());
+    }
+    if manifest.update.rollback || manifest.update.max_surge > 0 {
+        warnings.push("update: this version replaces tasks in place, without surge or rollback".to_owned());
+    }
+    if manifest.priority.class != Default::default() {
+        warnings.push("priority.class does not preempt in this version".to_owned());
+    }
+    Ok(warnings)
+}
+
+/// The fields that differ from what is written: put if new or changed, deleted if gone.
+fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(String, Option<Value>)>, ApiError> {
+    let wanted = manifest.to_fields();
+    let mut ops = Vec::new();
+    for (field, json) in &wanted {
+        if json.len() > MAX_VALUE_BYTES {
+            return Err(ApiError::Invalid(format!(
+                "{field}: {} bytes, at most {MAX_VALUE_BYTES} are allowed; put large data into a file that the task reads",
+                json.len()
+            )));
+        }
+        if current.fields.get(field) != Some(json) {
+            ops.push((keys_of::spec(field), Some(Value::Text(json.clone()))));
+        }
+    }
+    for field in current.fields.keys().filter(|field| !wanted.contains_key(*field)) {
+        ops.push((keys_of::spec(field), None));
+    }
+    Ok(ops)
+}

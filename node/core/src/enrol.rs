@@ -1,0 +1,146 @@
+//! Enrolment: tokens, and the certificates that they buy. Served by the node that holds the
+//! authority's key.
+
+use crate::{Effect, Node, RequestId, apply::to_json};
+use holm_types::{
+    Label, NodeId, Now,
+    api::{ApiError, TokenParams},
+    cert::{CertChain, Certificate, Claims},
+    event::EventKind,
+    keys::KeyPair,
+    token::{Enrolment, Grant, Token},
+};
+use rand::Rng;
+
+const DEFAULT_TTL_S: u64 = 3600;
+const MAX_TTL_S: u64 = 30 * 86_400;
+const MAX_USES: u32 = 10_000;
+/// A certificate is good for a year.
+const CERTIFICATE_S: u64 = 365 * 86_400;
+/// Clocks of new hosts are often behind: a certificate is valid a day before it was made.
+const BACKDATE_S: u64 = 86_400;
+/// Members told to a new node, at most.
+const MAX_TOLD: usize = 16;
+
+impl Node {
+    pub(crate) fn create_token(&mut self, now: Now, params: &TokenParams) -> Result<serde_json::Value, ApiError> {
+        if self.config.authority.is_none() {
+            return Err(ApiError::NotAuthorised(
+                "this node does not hold the mesh's authority key: create tokens on the node where `holm init` ran".into(),
+            ));
+        }
+        let (ttl, uses) = (params.ttl_s.unwrap_or(DEFAULT_TTL_S), params.uses.unwrap_or(1));
+        if ttl == 0 || ttl > MAX_TTL_S {
+            return Err(ApiError::Invalid("ttl must be 1 second to 30 days".into()));
+        }
+        if uses == 0 || uses > MAX_USES {
+            return Err(ApiError::Invalid(format!("uses must be 1 to {MAX_USES}")));
+        }
+        if self.listening.is_empty() {
+            return Err(ApiError::Busy("this node does not listen yet: try again in a moment".into()));
+        }
+        let grant = Grant {
+            mesh: self.config.mesh,
+            mesh_name: self.config.mesh_name.clone(),
+            issuer: self.me,
+            addresses: self.listening.iter().take(8).cloned().collect(),
+            id: self.rng.next_u64(),
+            role: params.role,
+            site: params.site.clone().unwrap_or_else(|| self.claims.site.clone()),
+            not_after: now.wall.seconds() + ttl,
+            uses,
+        };
+        let token = Token::sign(grant, &self.config.key).and_then(|token| token.to_text());
+        to_json(&token.map_err(|e| ApiError::Internal(e.to_string()))?)
+    }
+
+    pub(crate) fn on_enrol(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        token: &Token,
+        subject: NodeId,
+        name: &str,
+        out: &mut Vec<Effect>,
+    ) {
+        match self.enrol(now, token, subject, name) {
+            Ok(enrolment) => {
+                let event = self.event(now.wall, EventKind::Enrolled, None, None, name);
+                self.journal.after_persist(Effect::Enrolled { id, result: Ok(enrolment) });
+                self.journal.after_persist(event);
+            }
+            Err(why) => {
+                out.push(self.event(now.wall, EventKind::Rejected, None, None, format!("enrolment: {why}")));
+                out.push(Effect::Enrolled { id, result: Err(why) });
+            }
+        }
+    }
+
+    fn enrol(&mut self, now: Now, token: &Token, subject: NodeId, name: &str) -> Result<Enrolment, String> {
+        let authority = self.config.authority.clone().ok_or("this node does not enrol")?;
+        let grant = token.verify(&self.config.mesh, &self.me, now.wall).map_err(|e| e.to_string())?.clone();
+        let name = Label::new("node name", name).map_err(|e| e.to_string())?;
+        let taken = self.state.members().iter().any(|(id, m)| m.claims.name == name && *id != subject);
+        if taken {
+            return Err(format!("a node is already called {name:?}: choose another with --name", name = name.as_str()));
+        }
+        self.count_use(&grant, &subject)?;
+        let chain = self.certify(now, &authority, &grant, subject, name).map_err(|e| e.to_string())?;
+        self.state.add_member(chain.clone(), now.wall).map_err(|e| e.to_string())?;
+        self.refresh_members(now.mono);
+        Ok(Enrolment { chain, peers: self.told_peers() })
+    }
+
+    /// Durable before the answer, as any write: a crash gives no use back. The same node may
+    /// come again with its token, since the answer may have been lost on the way.
+    fn count_use(&mut self, grant: &Grant, subject: &NodeId) -> Result<(), String> {
+        let key = format!("token/{:016x}", grant.id);
+        let used: Vec<NodeId> =
+            self.used_by(&key)?;
+        if used.contains(subject) {
+            return Ok(());
+        }
+        if used.len() >= grant.uses as usize {
+            return Err("token refused: it has been used up: make a new one with `holm token create`".into());
+        }
+        let used: Vec<NodeId> = used.into_iter().chain([*subject]).collect();
+        let bytes = serde_json::to_vec(&used).map_err(|e| e.to_string())?;
+        self.state.local_put(&key, Some(bytes), true);
+        Ok(())
+    }
+
+    fn used_by(&self, key: &str) -> Result<Vec<NodeId>, String> {
+        let unreadable = |e: &dyn std::fmt::Display| format!("this node cannot read what tokens were used: {e}");
+        match self.state.local_get(key).map_err(|e| unreadable(&e))? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| unreadable(&e)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn certify(
+        &mut self,
+        now: Now,
+        authority: &KeyPair,
+        grant: &Grant,
+        subject: NodeId,
+        name: Label,
+    ) -> Result<CertChain, holm_types::TypeError> {
+        let claims = Claims {
+            mesh: self.config.mesh,
+            mesh_name: self.config.mesh_name.clone(),
+            subject,
+            name,
+            site: grant.site.clone(),
+            roles: vec![grant.role],
+            not_before: now.wall.seconds().saturating_sub(BACKDATE_S),
+            not_after: now.wall.seconds() + CERTIFICATE_S,
+            serial: self.rng.next_u64(),
+        };
+        Ok(CertChain::new(vec![Certificate::sign(claims, authority)?]))
+    }
+
+    fn told_peers(&self) -> Vec<(NodeId, Vec<String>)> {
+        let others = self.healer.known().into_iter().filter(|(_, addresses)| !addresses.is_empty());
+        std::iter::once((self.me, self.listening.clone())).chain(others).take(MAX_TOLD).collect()
+    }
+}

@@ -1,0 +1,213 @@
+//! Gossip: presence and pushed changes. A hint that makes things fast; nothing depends on it.
+
+use crate::{
+    Effect, Node,
+    node::{Incoming, NodeError},
+};
+use holm_state::Outcome;
+use holm_types::{
+    DocId, Label, MeshId, Mono, NodeId, Now, Scope,
+    change::{SignedChange, Value, keys_of},
+    event::EventKind,
+    presence::{MAX_ADDRESSES, Presence},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Changes that wait for verification, at most.
+const MAX_UNVERIFIED: usize = 8192;
+/// Changes verified in one batch, at most.
+const VERIFY_BATCH: usize = 256;
+/// How soon a gap is repaired.
+const GAP_REPAIR: Duration = Duration::from_millis(250);
+
+/// The topics that this node takes part in.
+#[derive(Debug, Clone)]
+pub(crate) struct Topics {
+    presence: String,
+    mesh: String,
+    site: String,
+    site_name: Label,
+}
+
+impl Topics {
+    pub(crate) fn new(mesh: &MeshId, site: &Label) -> Topics {
+        // The mesh's mark keeps meshes apart that share a link by mistake.
+        let mark = &mesh.to_string()[..16];
+        Topics {
+            presence: format!("holm/{mark}/presence"),
+            mesh: format!("holm/{mark}/mesh"),
+            site: format!("holm/{mark}/site/{site}"),
+            site_name: site.clone(),
+        }
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        vec![self.presence.clone(), self.mesh.clone(), self.site.clone()]
+    }
+
+    fn of(&self, scope: &Scope) -> Option<&str> {
+        match scope {
+            Scope::Mesh => Some(&self.mesh),
+            Scope::Site(site) if *site == self.site_name => Some(&self.site),
+            Scope::Site(_) => None,
+        }
+    }
+}
+
+impl Node {
+    /// Writes a change of this node's own: applied at once, published when it is durable.
+    pub(crate) fn write(
+        &mut self,
+        scope: &Scope,
+        doc: DocId,
+        ops: Vec<(String, Option<Value>)>,
+        now: Now,
+    ) -> Result<(), holm_state::StateError> {
+        let change = self.state.write(scope, doc, ops, now.wall)?;
+        if let (Some(topic), Ok(bytes)) = (self.topics.of(scope), change.encode()) {
+            self.journal.after_persist(Effect::Publish { topic: topic.to_owned(), bytes });
+        }
+        Ok(())
+    }
+
+    /// Keeps this node's own document in step with what it is.
+    pub(crate) fn describe_self(&mut self, now: Now) -> Result<(), NodeError> {
+        let doc = DocId::node(&self.me);
+        let cert = Value::Bytes(self.config.chain.encode()?);
+        let info = Value::Text(serde_json::to_string(&self.config.info).unwrap_or_default());
+        let current = |key: &str| {
+            let registers = self.state.registers(&doc)?;
+            Some(registers.get(key)?.first()?.value.clone())
+        };
+        let wanted = [(keys_of::CERT, cert), (keys_of::INFO, info)];
+        let ops: Vec<_> = wanted
+            .into_iter()
+            .filter(|(key, value)| current(key).as_ref() != Some(value))
+            .map(|(key, value)| (key.to_owned(), Some(value)))
+            .collect();
+        self.state.add_member(self.config.chain.clone(), now.wall)?;
+        if !ops.is_empty() {
+            self.write(&Scope::Mesh, doc, ops, now)?;
+        }
+        Ok(())
+    }
+
+    /// Says that this node is here, when it is time.
+    pub(crate) fn heartbeat(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.presence_at > now.mono {
+            return;
+        }
+        let every = self.members.interval();
+        self.presence_at = now.mono.after(every);
+        // Resources come and go and `reschedule` waits for time to pass: look again now and then.
+        self.deciding.request(now.mono);
+        self.presence_seq += 1;
+        let presence = Presence {
+            node: self.me,
+            incarnation: self.config.incarnation,
+            seq: self.presence_seq,
+            every_ms: u32::try_from(every.as_millis()).unwrap_or(u32::MAX),
+            free: self.tasks.free(&self.config.info.capacity),
+            running: self.tasks.running_count(),
+            addresses: self.listening.iter().take(MAX_ADDRESSES).cloned().collect(),
+            leaving: false,
+        };
+        match presence.encode() {
+            Ok(bytes) => out.push(Effect::Publish { topic: self.topics.presence.clone(), bytes }),
+            Err(_) => self.count("presence_too_large"),
+        }
+    }
+
+    /// Where this node listens is part of its presence, so it speaks at once.
+    pub(crate) fn on_listening(&mut self, now: Now, address: String) {
+        if !self.listening.contains(&address) && self.listening.len() < MAX_ADDRESSES {
+            self.listening.push(address);
+            self.presence_at = now.mono;
+        }
+    }
+
+    pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
+        if topic == self.topics.presence {
+            self.on_presence(now, source, bytes);
+        } else if topic == self.topics.mesh || topic == self.topics.site {
+            match SignedChange::decode(bytes) {
+                Ok(change) => self.enqueue(Incoming { change, repair_from: None }),
+                Err(_) => self.count("gossip_malformed"),
+            }
+        } else {
+            self.count("gossip_unknown_topic");
+        }
+    }
+
+    fn on_presence(&mut self, now: Now, source: NodeId, bytes: &[u8]) {
+        let Ok(presence) = Presence::decode(bytes) else { return self.count("presence_malformed") };
+        if presence.node != source || source == self.me {
+            return self.count("presence_of_another");
+        }
+        if !self.state.members().contains_key(&source) {
+            // Its certificate comes with repair; until then it is not known to be a member.
+            return self.count("presence_of_unknown");
+        }
+        let addresses = presence.addresses.clone();
+        self.members.expect(source, now.mono);
+        if self.members.heard(presence, now.mono) {
+            self.peers_saved &= !self.healer.learn(source, &addresses, now.mono);
+            self.healer.sighted(&source, now.mono);
+        }
+    }
+
+    pub(crate) fn enqueue(&mut self, incoming: Incoming) {
+        if self.unverified.len() >= MAX_UNVERIFIED {
+            return self.count("changes_dropped");
+        }
+        self.unverified.push_back(incoming);
+    }
+
+    /// Hands the next batch to be verified, one at a time.
+    pub(crate) fn verify_next(&mut self, out: &mut Vec<Effect>) {
+        if !self.verifying.is_empty() || self.unverified.is_empty() {
+            return;
+        }
+        let take = self.unverified.len().min(VERIFY_BATCH);
+        let batch: Vec<Incoming> = self.unverified.drain(..take).collect();
+        out.push(Effect::Verify(batch.iter().map(|incoming| incoming.change.clone()).collect()));
+        self.verifying.push_back(batch);
+    }
+
+    pub(crate) fn on_verified(&mut self, now: Now, verdicts: &[bool], out: &mut Vec<Effect>) {
+        let Some(batch) = self.verifying.pop_front() else { return };
+        let mut merged: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for (incoming, good) in batch.into_iter().zip(verdicts) {
+            let from = incoming.repair_from;
+            if !good {
+                self.count("bad_signatures");
+                continue;
+            }
+            match self.state.apply(incoming.change, now.wall) {
+                Outcome::Applied { released } => {
+                    if let Some(peer) = from {
+                        *merged.entry(peer).or_default() += 1 + released;
+                    }
+                }
+                Outcome::Known => {}
+                Outcome::Orphan => self.hurry_repair(now.mono),
+                Outcome::Refused(why) => {
+                    let event = self.event(now.wall, EventKind::Rejected, None, None, why);
+                    out.push(event);
+                }
+            }
+        }
+        for (peer, count) in merged {
+            let detail = format!("{count} changes from {}", self.name_of(&peer));
+            out.push(self.event(now.wall, EventKind::Merged, None, None, detail));
+        }
+        if self.unverified.is_empty() {
+            self.resume_rounds(out);
+        }
+    }
+
+    /// Something is missing: the next round comes soon.
+    pub(crate) fn hurry_repair(&mut self, now: Mono) {
+        self.repair_at = self.repair_at.min(now.after(GAP_REPAIR));
+    }
+}

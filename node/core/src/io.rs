@@ -1,0 +1,230 @@
+//! What goes into the loop, and what comes out.
+
+use holm_state::Batch;
+use holm_types::{
+    NodeId, TaskId, Wall,
+    api::{ApiError, Request},
+    cert::CertChain,
+    change::SignedChange,
+    event::Event,
+    manifest::RestartPolicy,
+    token::{Enrolment, Token},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Correlates a request and its reply.
+pub type RequestId = u64;
+
+/// Something that happened outside.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// A client asks.
+    Request {
+        /// To be given back with the reply.
+        id: RequestId,
+        /// What it asks.
+        request: Request,
+    },
+    /// Somebody with a token wants to join.
+    Enrol {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// The token.
+        token: Token,
+        /// The joining node's key, proved by the transport.
+        subject: NodeId,
+        /// The name that it asks for.
+        name: String,
+    },
+    /// The first connection to a member is up.
+    PeerUp {
+        /// The member.
+        node: NodeId,
+        /// Its certificate, verified by the transport.
+        chain: CertChain,
+        /// Its address.
+        address: String,
+        /// Whether a relay carries it.
+        relayed: bool,
+    },
+    /// The last connection to a member is gone.
+    PeerDown {
+        /// The member.
+        node: NodeId,
+    },
+    /// A gossip message of a member, signed by it.
+    Gossip {
+        /// The member that published it.
+        source: NodeId,
+        /// The topic.
+        topic: String,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// A message of a connected member.
+    Frame {
+        /// The member.
+        from: NodeId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Addresses of a node, from a source that proves nothing about membership.
+    Discovered {
+        /// The node.
+        node: NodeId,
+        /// Its addresses.
+        addresses: Vec<String>,
+    },
+    /// This node listens at an address.
+    Listening {
+        /// The address.
+        address: String,
+    },
+    /// What the runner says.
+    Runner(RunnerInput),
+    /// Verdicts on the oldest batch of [`Effect::Verify`] that is unanswered.
+    Verified {
+        /// One verdict a change.
+        verdicts: Vec<bool>,
+    },
+    /// The oldest batch of [`Effect::Persist`] that is unanswered is on disk.
+    Persisted,
+}
+
+/// What the runner of tasks says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunnerInput {
+    /// A task runs.
+    Started {
+        /// The task.
+        id: TaskId,
+        /// Its process.
+        pid: u32,
+        /// Restarts in place so far.
+        restarts: u32,
+        /// When this run began.
+        started_at: Wall,
+    },
+    /// A task's process ended, or could not be started.
+    Ended {
+        /// The task.
+        id: TaskId,
+        /// Exit code (a signal `n` is 128 + n); none when it could not be started.
+        exit_code: Option<i32>,
+        /// When.
+        finished_at: Wall,
+        /// Restarts in place so far.
+        restarts: u32,
+        /// Whether the runner starts it again by its restart policy.
+        restarting: bool,
+        /// The end of its standard output.
+        output: Vec<u8>,
+        /// Why it could not be started, or what else is to be said.
+        reason: String,
+    },
+}
+
+/// A task found on disk when the agent starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The task.
+    pub id: TaskId,
+    /// The environment that it was started with.
+    pub env: BTreeMap<String, String>,
+    /// What became of it.
+    pub state: FoundState,
+}
+
+/// What became of a task while the agent was away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundState {
+    /// It runs, or the runner is about to restart it by its policy.
+    Alive {
+        /// Its process, unless it is being restarted.
+        pid: Option<u32>,
+        /// When it was started.
+        started_at: Wall,
+        /// Restarts in place so far.
+        restarts: u32,
+    },
+    /// It ended, and is not restarted.
+    Exited {
+        /// Exit code.
+        exit_code: i32,
+        /// When.
+        finished_at: Wall,
+        /// Restarts in place so far.
+        restarts: u32,
+        /// The end of its standard output.
+        output: Vec<u8>,
+    },
+    /// The host was restarted, or the process is gone without a trace.
+    Gone,
+}
+
+/// A task to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartTask {
+    /// The task.
+    pub id: TaskId,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Its environment.
+    pub env: BTreeMap<String, String>,
+    /// Whether it is restarted in place.
+    pub restart: RestartPolicy,
+    /// Time between TERM and KILL.
+    pub grace: Duration,
+}
+
+/// Something to be done outside.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Answer a client.
+    Reply {
+        /// From [`Input::Request`].
+        id: RequestId,
+        /// The answer.
+        result: Result<serde_json::Value, ApiError>,
+    },
+    /// Answer somebody who wants to join.
+    Enrolled {
+        /// From [`Input::Enrol`].
+        id: RequestId,
+        /// The certificate, or why not.
+        result: Result<Enrolment, String>,
+    },
+    /// Write a batch, sync it if it says so, then give [`Input::Persisted`].
+    Persist(Batch),
+    /// Verify signatures, then give [`Input::Verified`].
+    Verify(Vec<SignedChange>),
+    /// Take part in a topic.
+    Subscribe(String),
+    /// Publish to a topic.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Send to a connected peer.
+    Send {
+        /// The peer.
+        peer: NodeId,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// Connect to a member.
+    Dial {
+        /// The member.
+        peer: NodeId,
+        /// Where it may listen.
+        addresses: Vec<String>,
+    },
+    /// Start a task.
+    Start(StartTask),
+    /// Stop a task.
+    Stop(TaskId),
+    /// Tell who listens to events.
+    Emit(Event),
+}

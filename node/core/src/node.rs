@@ -1,0 +1,298 @@
+//! The state machine itself: what it holds, and which handler each input goes to.
+
+use crate::{Config, Effect, Found, Input, gossip::Topics, journal::Journal, pace::Pace, tasks::Tasks};
+use holm_mesh_core::{healer::Healer, liveness::Members};
+use holm_state::{State, StateError, StoreRead};
+use holm_types::{
+    Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
+    cert::Claims,
+    change::SignedChange,
+    event::{Event, EventKind},
+    view::{Liveness, NodeInfo, NodeView, View},
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+/// Shortest time between two runs of the scheduler.
+const DECIDE_GAP: Duration = Duration::from_millis(25);
+/// Shortest time between two batches of status writes.
+const STATUS_GAP: Duration = Duration::from_millis(40);
+/// Answers remembered for idempotency keys.
+const MAX_IDEMPOTENCY_KEYS: usize = 1024;
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its documents cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Its certificate is not one of its mesh.
+    #[error("this node's own certificate: {0}")]
+    Certificate(#[from] TypeError),
+}
+
+/// A connected peer.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) relayed: bool,
+    pub(crate) scopes: Vec<Scope>,
+}
+
+/// A change of a peer on its way to be verified.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) change: SignedChange,
+    /// The peer that repaired us with it; none for gossip.
+    pub(crate) repair_from: Option<NodeId>,
+}
+
+/// A node. See the [crate](crate) documentation.
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) me: NodeId,
+    pub(crate) claims: Claims,
+    pub(crate) state: State,
+    pub(crate) members: Members,
+    pub(crate) healer: Healer,
+    pub(crate) journal: Journal,
+    pub(crate) tasks: Tasks,
+    pub(crate) topics: Topics,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) peers: BTreeMap<NodeId, Peer>,
+    pub(crate) nodes: BTreeMap<NodeId, NodeView>,
+    pub(crate) listening: Vec<String>,
+    pub(crate) unverified: VecDeque<Incoming>,
+    pub(crate) verifying: VecDeque<Vec<Incoming>>,
+    pub(crate) resume: BTreeSet<(NodeId, Scope)>,
+    pub(crate) counters: BTreeMap<&'static str, u64>,
+    pub(crate) idempotent: VecDeque<(String, serde_json::Value)>,
+    pub(crate) presence_seq: u64,
+    pub(crate) presence_at: Mono,
+    pub(crate) repair_at: Mono,
+    pub(crate) peers_saved: bool,
+    pub(crate) started: Mono,
+    pub(crate) deciding: Pace,
+    pub(crate) status_flush: Pace,
+    pub(crate) local_dirty: bool,
+}
+
+impl Node {
+    /// Opens the node on what its disk holds and what its runner found.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the certificate is not one of this mesh.
+    pub fn open(
+        config: Config,
+        store: Box<dyn StoreRead>,
+        found: Vec<Found>,
+        now: Now,
+        out: &mut Vec<Effect>,
+    ) -> Result<Node, NodeError> {
+        let claims = config.chain.verify(&config.mesh)?.clone();
+        let state = State::open(config.mesh, config.key.clone(), config.incarnation, store)?;
+        let mut node = Node {
+            me: config.key.node_id(),
+            members: Members::new(config.liveness.clone()),
+            healer: Healer::new(config.healer.clone(), config.seed),
+            journal: Journal::default(),
+            tasks: Tasks::default(),
+            topics: Topics::new(&config.mesh, &claims.site),
+            rng: ChaCha8Rng::seed_from_u64(config.seed ^ 0x686f_6c6d),
+            peers: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            listening: Vec::new(),
+            unverified: VecDeque::new(),
+            verifying: VecDeque::new(),
+            resume: BTreeSet::new(),
+            counters: BTreeMap::new(),
+            idempotent: VecDeque::new(),
+            presence_seq: 0,
+            presence_at: now.mono,
+            repair_at: now.mono.after(config.repair_every),
+            peers_saved: true,
+            started: now.mono,
+            deciding: Pace::new(DECIDE_GAP),
+            status_flush: Pace::new(STATUS_GAP),
+            local_dirty: true,
+            claims,
+            state,
+            config,
+        };
+        node.describe_self(now)?;
+        node.recall_peers(now.mono);
+        node.refresh_members(now.mono);
+        node.adopt(found, now, out);
+        out.extend(node.topics.all().into_iter().map(Effect::Subscribe));
+        node.deciding.request(now.mono);
+        node.settle(now, out);
+        Ok(node)
+    }
+
+    /// Takes one input. Call [`Node::settle`] when there is no more for now.
+    pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Request { id, request } => self.on_request(now, id, request, out),
+            Input::Enrol { id, token, subject, name } => self.on_enrol(now, id, &token, subject, &name, out),
+            Input::PeerUp { node, chain, address, relayed } => self.on_peer_up(now, node, chain, &address, relayed, out),
+            Input::PeerDown { node } => self.on_peer_down(now, node, out),
+            Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes),
+            Input::Frame { from, bytes } => self.on_frame(from, &bytes, out),
+            Input::Discovered { node, addresses } => self.on_discovered(now, node, &addresses),
+            Input::Listening { address } => self.on_listening(now, address),
+            Input::Runner(event) => self.on_runner(now, event, out),
+            Input::Verified { verdicts } => self.on_verified(now, &verdicts, out),
+            Input::Persisted => self.journal.persisted(&mut self.state, out),
+        }
+    }
+
+    /// Does what is due: timers, decisions, reconciliation with the runner, status writes, the
+    /// next batches to verify and persist.
+    pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.note_changes(now);
+        self.watch_members(now, out);
+        self.heartbeat(now, out);
+        self.heal(now, out);
+        self.repair_round(now, out);
+        self.decide(now, out);
+        self.note_changes(now);
+        self.reconcile(now, out);
+        self.flush_statuses(now);
+        self.note_changes(now);
+        self.verify_next(out);
+        self.journal.seal(&mut self.state, out);
+    }
+
+    /// Digest of a scope: equal on two nodes means that they hold the same.
+    pub fn digest(&self, scope: &Scope) -> holm_types::Digest {
+        self.state.digest(scope)
+    }
+
+    /// Where this node listens, as far as it was told.
+    pub fn listening(&self) -> &[String] {
+        &self.listening
+    }
+
+    /// When to call [`Node::settle`] again at the latest.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let local = self.local_dirty.then_some(self.started);
+        [
+            self.members.deadline(),
+            self.healer.deadline(),
+            Some(self.presence_at),
+            Some(self.repair_at),
+            self.deciding.deadline(),
+            self.status_flush.deadline(),
+            local,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Documents that changed make the views that depend on them stale.
+    fn note_changes(&mut self, now: Now) {
+        let changed = self.state.drain_changed();
+        if changed.is_empty() {
+            return;
+        }
+        if changed.iter().any(|doc| doc.kind() == holm_types::DocKind::Node) {
+            self.refresh_members(now.mono);
+        }
+        self.local_dirty = true;
+        self.deciding.request(now.mono);
+    }
+
+    /// Every certified member is expected to speak.
+    pub(crate) fn refresh_members(&mut self, now: Mono) {
+        let others: Vec<NodeId> = self.state.members().keys().filter(|id| **id != self.me).copied().collect();
+        for id in others {
+            self.members.expect(id, now);
+        }
+        self.refresh_nodes();
+    }
+
+    /// Recomputes the view's nodes from certificates, node documents and liveness.
+    pub(crate) fn refresh_nodes(&mut self) {
+        let unknown = NodeInfo {
+            labels: BTreeMap::new(),
+            capacity: Default::default(),
+            arch: String::new(),
+            version: String::new(),
+        };
+        let view = |(id, member): (&NodeId, &holm_state::Member)| {
+            let liveness =
+                if *id == self.me { Liveness::Alive } else { self.members.liveness(id).unwrap_or(Liveness::Suspect) };
+            let node = NodeView {
+                id: *id,
+                name: member.claims.name.clone(),
+                site: member.claims.site.clone(),
+                roles: member.claims.roles.clone(),
+                info: member.info.clone().unwrap_or_else(|| unknown.clone()),
+                liveness,
+            };
+            (*id, node)
+        };
+        self.nodes = self.state.members().iter().map(view).collect();
+    }
+
+    fn watch_members(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.members.tick(now.mono);
+        let changes = self.members.drain_changes();
+        if changes.is_empty() {
+            return;
+        }
+        self.refresh_nodes();
+        self.local_dirty = true;
+        self.deciding.request(now.mono);
+        for (node, liveness) in changes {
+            let kind = match liveness {
+                Liveness::Alive => EventKind::NodeAlive,
+                Liveness::Suspect => EventKind::NodeSuspect,
+                Liveness::Dead | Liveness::Left => EventKind::NodeDead,
+            };
+            let name = self.name_of(&node);
+            out.push(self.event(now.wall, kind, None, None, name));
+        }
+    }
+
+    /// Lends the apps out of the state for the time of `read`: a view without a copy.
+    pub(crate) fn with_view<T>(&mut self, read: impl FnOnce(&Node, &View) -> T) -> T {
+        let view = View { nodes: std::mem::take(&mut self.nodes), apps: self.state.lend_apps() };
+        let result = read(self, &view);
+        self.nodes = view.nodes;
+        self.state.return_apps(view.apps);
+        result
+    }
+
+    /// A member's name, or its id when it is unknown.
+    pub(crate) fn name_of(&self, node: &NodeId) -> String {
+        self.state.members().get(node).map_or_else(|| node.to_string(), |m| m.claims.name.to_string())
+    }
+
+    pub(crate) fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn event(
+        &self,
+        at: Wall,
+        kind: EventKind,
+        app: Option<&Label>,
+        task: Option<&TaskId>,
+        detail: impl Into<String>,
+    ) -> Effect {
+        let app = app.map(ToString::to_string);
+        Effect::Emit(Event { at, node: self.claims.name.clone(), kind, app, task: task.cloned(), detail: detail.into() })
+    }
+
+    pub(crate) fn remember(&mut self, key: String, answer: serde_json::Value) {
+        if self.idempotent.len() >= MAX_IDEMPOTENCY_KEYS {
+            self.idempotent.pop_front();
+        }
+        self.idempotent.push_back((key, answer));
+    }
+}

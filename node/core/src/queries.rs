@@ -1,0 +1,242 @@
+//! Requests that only read: all answered from the view.
+
+use crate::{
+    Node,
+    apply::{namespace_or_default, not_found, to_json},
+};
+use holm_scheduler::{Context, app_row, explain, holder};
+use holm_types::{
+    Digest, DocId, Label, NodeId, Now, Slot, TaskId,
+    api::{ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow, TaskRow},
+    view::{AppView, Assignment, Liveness, TaskState, View},
+};
+use serde::Serialize;
+use serde_json::Value;
+use std::{collections::BTreeMap, time::Duration};
+
+const MAX_PAGE: usize = 1000;
+
+impl Node {
+    pub(crate) fn query(&mut self, now: Now, request: &Request) -> Result<Value, ApiError> {
+        match request {
+            Request::MeshStatus => to_json(&self.mesh_status()),
+            Request::NodeList(params) => page(self.node_rows(), params, |row| row.id.to_string()),
+            Request::AppList(params) => {
+                let rows = self.with_view(|_, view| app_rows(view, params));
+                page(rows, params, |row| format!("{}/{}", row.namespace, row.name))
+            }
+            Request::TaskList(params) => {
+                let rows = self.with_view(|node, view| node.task_rows(view, params));
+                page(rows, params, |row| row.id.to_string())
+            }
+            Request::AppGet(app) => self.app_status(now, app),
+            Request::AppResult(params) => self.results(params),
+            Request::TaskGet(task) => {
+                let all = ListParams { all: true, ..ListParams::default() };
+                let rows = self.with_view(|node, view| node.task_rows(view, &all));
+                let row = rows.into_iter().find(|row| row.id == task.id);
+                to_json(&row.ok_or_else(|| ApiError::NotFound(format!("there is no task {}", task.id)))?)
+            }
+            _ => Err(ApiError::Internal("not a query".into())),
+        }
+    }
+
+    fn mesh_status(&self) -> MeshStatus {
+        let mut counters: BTreeMap<String, u64> =
+            self.counters.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        for (name, n) in self.state.counters() {
+            counters.insert(format!("state_{name}"), *n);
+        }
+        let mut heads: BTreeMap<String, Digest> =
+            self.state.scopes().into_iter().map(|scope| (scope.to_string(), self.state.digest(&scope))).collect();
+        heads.entry("mesh".into()).or_insert_with(|| self.state.digest(&holm_types::Scope::Mesh));
+        MeshStatus {
+            mesh: self.config.mesh_name.clone(),
+            mesh_id: self.config.mesh.to_string(),
+            node: self.claims.name.clone(),
+            node_id: self.me,
+            site: self.claims.site.clone(),
+            ready: true,
+            peers: u32::try_from(self.peers.len()).unwrap_or(u32::MAX),
+            documents: u32::try_from(self.state.document_count()).unwrap_or(u32::MAX),
+            heads,
+            counters,
+        }
+    }
+
+    fn node_rows(&self) -> Vec<NodeRow> {
+        let row = |(id, node): (&NodeId, &holm_types::view::NodeView)| {
+            let presence = self.members.presence(id);
+            let own = *id == self.me;
+            NodeRow {
+                id: *id,
+                name: node.name.clone(),
+                site: node.site.clone(),
+                roles: node.roles.clone(),
+                state: node.liveness,
+                path: match self.peers.get(id) {
+                    _ if own => Path::Own,
+                    Some(peer) if peer.relayed => Path::Relayed,
+                    Some(_) => Path::Direct,
+                    None => Path::Unknown,
+                },
+                labels: node.info.labels.clone(),
+                addresses: match presence {
+                    _ if own => self.listening.clone(),
+                    Some(presence) => presence.addresses.clone(),
+                    None => self.healer.addresses(id).to_vec(),
+                },
+                version: node.info.version.clone(),
+                running: if own { self.tasks.running_count() } else { presence.map_or(0, |p| p.running) },
+            }
+        };
+        self.nodes.iter().map(row).collect()
+    }
+
+    fn task_rows(&self, view: &View, params: &ListParams) -> Vec<TaskRow> {
+        let mut rows = Vec::new();
+        for app in view.apps.values().filter(|app| selected(app, params)) {
+            for (slot, slot_view) in &app.slots {
+                let held = holder(app, slot_view);
+                for assignment in &slot_view.assignments {
+                    let holds = held.is_some_and(|h| std::ptr::eq(h, assignment)) && app.live;
+                    let state = seen_state(view, assignment);
+                    if holds || params.all || !(state.is_terminal() || assignment.refused()) {
+                        rows.push(task_row(view, app, *slot, assignment, state));
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    pub(crate) fn app_status(&mut self, now: Now, app: &AppRef) -> Result<Value, ApiError> {
+        let namespace = namespace_or_default(app.namespace.as_ref());
+        let doc = DocId::app(&namespace, &app.name);
+        let (free, dead_for) = self.scheduling_facts(now);
+        let status = self.with_view(|node, view| {
+            let found = view.apps.get(&doc).filter(|app| app.live)?;
+            let cx = Context { me: node.me, free: &free, dead_for: &dead_for, budget: 0 };
+            let row = app_row(view, found);
+            let mut conflicts = found.conflicts.clone();
+            for writer in conflicts.iter_mut().flat_map(|c| c.writers.iter_mut()) {
+                if let Ok(id) = writer.parse::<NodeId>() {
+                    *writer = node.name_in(view, &id);
+                }
+            }
+            Some(AppStatus {
+                app: row.name,
+                namespace: row.namespace,
+                kind: row.kind,
+                revision: row.revision,
+                state: row.state,
+                slots: explain(view, found, &cx),
+                conflicts,
+            })
+        });
+        to_json(&status.ok_or_else(|| not_found(&namespace, &app.name))?)
+    }
+
+    fn name_in(&self, view: &View, node: &NodeId) -> String {
+        view.nodes.get(node).map_or_else(|| node.to_string(), |n| n.name.to_string())
+    }
+
+    fn results(&mut self, params: &ResultParams) -> Result<Value, ApiError> {
+        let namespace = namespace_or_default(params.namespace.as_ref());
+        let doc = DocId::app(&namespace, &params.name);
+        let rows = self.with_view(|node, view| {
+            let app = view.apps.get(&doc).filter(|app| app.live)?;
+            let wanted = |slot: &Slot| params.slot.is_none_or(|only| only == *slot);
+            let rows = app.slots.iter().filter(|(slot, _)| wanted(slot)).filter_map(|(slot, slot_view)| {
+                let held = holder(app, slot_view)?;
+                let status = held.status.as_ref()?;
+                matches!(status.state, TaskState::Succeeded | TaskState::Failed).then(|| ResultRow {
+                    slot: *slot,
+                    attempt: held.placement.attempt,
+                    node: label_of(node.name_in(view, &held.placement.node)),
+                    exit_code: status.exit_code,
+                    output: String::from_utf8_lossy(&status.output).into_owned(),
+                    finished_at: status.finished_at,
+                })
+            });
+            Some(rows.collect::<Vec<_>>())
+        });
+        let rows = rows.ok_or_else(|| not_found(&namespace, &params.name))?;
+        match (params.slot, rows.first()) {
+            (Some(slot), None) => Err(ApiError::NotFound(format!("slot {slot} of {} has no result yet", params.name))),
+            _ => to_json(&rows),
+        }
+    }
+
+    /// What the scheduler needs beside the view: free resources as last heard, and how long
+    /// nodes have been dead.
+    pub(crate) fn scheduling_facts(
+        &self,
+        now: Now,
+    ) -> (BTreeMap<NodeId, holm_types::manifest::Amounts>, BTreeMap<NodeId, Duration>) {
+        let mut free: BTreeMap<_, _> =
+            self.nodes.keys().filter_map(|id| Some((*id, self.members.presence(id)?.free.clone()))).collect();
+        free.insert(self.me, self.tasks.free(&self.config.info.capacity));
+        (free, self.members.dead_for(now.mono))
+    }
+}
+
+fn app_rows(view: &View, params: &ListParams) -> Vec<holm_types::api::AppRow> {
+    view.apps.values().filter(|app| app.live && selected(app, params)).map(|app| app_row(view, app)).collect()
+}
+
+fn selected(app: &AppView, params: &ListParams) -> bool {
+    params.app.as_ref().is_none_or(|name| *name == app.manifest.name)
+        && params.namespace.as_ref().is_none_or(|ns| *ns == app.manifest.namespace)
+}
+
+/// A task whose node is not there is lost, whatever its last status said.
+fn seen_state(view: &View, assignment: &Assignment) -> TaskState {
+    let state = assignment.state();
+    let node = view.nodes.get(&assignment.placement.node);
+    let gone = node.is_none_or(|n| matches!(n.liveness, Liveness::Dead | Liveness::Left));
+    if gone && !state.is_terminal() { TaskState::Lost } else { state }
+}
+
+fn label_of(text: String) -> Label {
+    text.parse().unwrap_or_else(|_| namespace_or_default(None))
+}
+
+fn task_row(view: &View, app: &AppView, slot: Slot, assignment: &Assignment, state: TaskState) -> TaskRow {
+    let id: TaskId = app.task_id(slot, assignment);
+    let node = view.nodes.get(&assignment.placement.node);
+    let status = assignment.status.as_ref();
+    let short = assignment.placement.node.mark();
+    TaskRow {
+        id,
+        app: app.manifest.name.clone(),
+        namespace: app.manifest.namespace.clone(),
+        slot,
+        attempt: assignment.placement.attempt,
+        epoch: assignment.epoch,
+        node: node.map_or_else(|| label_of(short), |n| n.name.clone()),
+        node_id: assignment.placement.node,
+        site: node.map_or_else(|| label_of("unknown".into()), |n| n.site.clone()),
+        state,
+        pid: status.and_then(|s| s.pid).filter(|_| !state.is_terminal()),
+        restarts: status.map_or(0, |s| s.restarts),
+        started_at: status.and_then(|s| s.started_at),
+        reason: status.map(|s| s.reason.clone()).unwrap_or_default(),
+    }
+}
+
+/// One page of rows in the order of their keys; the cursor is the last key of a page.
+fn page<T: Serialize>(mut rows: Vec<T>, params: &ListParams, key: impl Fn(&T) -> String) -> Result<Value, ApiError> {
+    let limit = params.limit.map_or(MAX_PAGE, |n| n as usize);
+    if limit == 0 || limit > MAX_PAGE {
+        return Err(ApiError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    rows.sort_by_cached_key(&key);
+    if let Some(cursor) = &params.cursor {
+        rows.retain(|row| key(row) > *cursor);
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = if more { rows.last().map(&key) } else { None };
+    to_json(&Page { items: rows, next })
+}

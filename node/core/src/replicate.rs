@@ -1,0 +1,186 @@
+//! Peers, the peer store, dials and anti-entropy.
+
+use crate::{
+    Effect, Node,
+    node::{Incoming, Peer},
+};
+use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
+use holm_state::State;
+use holm_types::{
+    ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
+    cert::CertChain,
+    change::SignedChange,
+    event::EventKind,
+};
+use rand::{RngExt, seq::IteratorRandom};
+
+/// Key of the peer store among the store's local rows.
+const PEERS_KEY: &str = "peers";
+
+struct Documents<'a>(&'a State);
+
+impl Replica for Documents<'_> {
+    fn root(&self, scope: &Scope) -> Digest {
+        self.0.digest(scope)
+    }
+    fn buckets(&self, scope: &Scope) -> Vec<DocDigest> {
+        self.0.buckets(scope)
+    }
+    fn bucket(&self, scope: &Scope, index: u8) -> Vec<(DocId, DocDigest)> {
+        self.0.bucket(scope, index)
+    }
+    fn vector(&self, doc: &DocId) -> Vec<(ActorId, u64)> {
+        self.0.vector(doc)
+    }
+    fn changes_since(
+        &self,
+        scope: &Scope,
+        doc: &DocId,
+        vector: &[(ActorId, u64)],
+        max_bytes: usize,
+    ) -> (Vec<Vec<u8>>, bool) {
+        // A peer is only given what it may hold, whatever document it names.
+        if self.0.scope_of(doc) != Some(scope) {
+            return (Vec::new(), false);
+        }
+        self.0.changes_since(doc, vector, max_bytes).unwrap_or_default()
+    }
+}
+
+impl Node {
+    pub(crate) fn on_peer_up(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        chain: CertChain,
+        address: &str,
+        relayed: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let Ok(claims) = chain.verify(&self.config.mesh).cloned() else { return self.count("peer_without_certificate") };
+        if claims.subject != node {
+            return self.count("peer_without_certificate");
+        }
+        if self.state.add_member(chain, now.wall).is_err() {
+            return self.count("peer_without_certificate");
+        }
+        self.refresh_members(now.mono);
+        let mut scopes = vec![Scope::Mesh];
+        if claims.site == self.claims.site {
+            scopes.push(Scope::Site(claims.site.clone()));
+        }
+        self.peers_saved &= !self.healer.learn(node, &[], now.mono);
+        self.healer.connected(&node);
+        for scope in &scopes {
+            let opening = repair::open(&Documents(&self.state), scope);
+            self.send(node, &opening, out);
+        }
+        self.peers.insert(node, Peer { relayed, scopes });
+        // The newcomer should hear soon who is here.
+        self.presence_at = now.mono;
+        let detail = format!("{} at {address}", claims.name);
+        out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
+    }
+
+    pub(crate) fn on_peer_down(&mut self, now: Now, node: NodeId, out: &mut Vec<Effect>) {
+        self.peers.remove(&node);
+        self.healer.disconnected(&node, now.mono);
+        self.members.disconnected(&node, now.mono);
+        let name = self.name_of(&node);
+        out.push(self.event(now.wall, EventKind::PeerDown, None, None, name));
+    }
+
+    /// Only members are dialled: a stranger on the LAN learns nothing from being discovered.
+    pub(crate) fn on_discovered(&mut self, now: Now, node: NodeId, addresses: &[String]) {
+        if node != self.me && self.state.members().contains_key(&node) {
+            self.peers_saved &= !self.healer.learn(node, addresses, now.mono);
+        }
+    }
+
+    /// The peer store of the last run, and the members named at the enrolment.
+    pub(crate) fn recall_peers(&mut self, now: Mono) {
+        let stored = self.state.local_get(PEERS_KEY).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let stored: Vec<(NodeId, Vec<String>)> = stored.unwrap_or_default();
+        for (node, addresses) in self.config.peers.clone().into_iter().chain(stored) {
+            if node != self.me {
+                self.healer.learn(node, &addresses, now);
+            }
+        }
+    }
+
+    /// Dials who is missing, and keeps the peer store.
+    pub(crate) fn heal(&mut self, now: Now, out: &mut Vec<Effect>) {
+        for dial in self.healer.tick(now.mono) {
+            out.push(Effect::Dial { peer: dial.peer, addresses: dial.addresses });
+        }
+        if !self.peers_saved {
+            self.peers_saved = true;
+            if let Ok(bytes) = serde_json::to_vec(&self.healer.known()) {
+                self.state.local_put(PEERS_KEY, Some(bytes), false);
+            }
+        }
+    }
+
+    /// A round of anti-entropy with one connected peer, when it is time.
+    pub(crate) fn repair_round(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.repair_at > now.mono {
+            return;
+        }
+        let jitter = self.rng.random_range(0.75..1.25);
+        self.repair_at = now.mono.after(self.config.repair_every.mul_f64(jitter));
+        let Some((peer, scopes)) = self.peers.iter().map(|(n, p)| (*n, p.scopes.clone())).choose(&mut self.rng) else {
+            return;
+        };
+        for scope in scopes {
+            let opening = repair::open(&Documents(&self.state), &scope);
+            self.send(peer, &opening, out);
+        }
+    }
+
+    pub(crate) fn on_frame(&mut self, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get(&from) else { return self.count("frame_of_unknown_peer") };
+        let message = match Message::decode(bytes) {
+            Ok(message) if peer.scopes.contains(message.scope()) => message,
+            Ok(_) => return self.count("frame_of_another_scope"),
+            Err(_) => return self.count("frame_malformed"),
+        };
+        if let Message::Changes { scope, changes, more } = message {
+            return self.on_changes(from, scope, &changes, more);
+        }
+        let answers = repair::answer(&Documents(&self.state), &message);
+        for answer in &answers {
+            self.send(from, answer, out);
+        }
+    }
+
+    fn on_changes<B: AsRef<[u8]>>(&mut self, from: NodeId, scope: Scope, changes: &[B], more: bool) {
+        for bytes in changes {
+            match SignedChange::decode(bytes.as_ref()) {
+                Ok(change) if change.scope == scope => {
+                    self.enqueue(Incoming { change, repair_from: Some(from) });
+                }
+                _ => self.count("changes_malformed"),
+            }
+        }
+        if more && !changes.is_empty() {
+            self.resume.insert((from, scope));
+        }
+    }
+
+    /// Goes on with the rounds that had more to send, now that what they sent is applied.
+    pub(crate) fn resume_rounds(&mut self, out: &mut Vec<Effect>) {
+        for (peer, scope) in std::mem::take(&mut self.resume) {
+            if self.peers.contains_key(&peer) {
+                let opening = repair::open(&Documents(&self.state), &scope);
+                self.send(peer, &opening, out);
+            }
+        }
+    }
+
+    fn send(&mut self, peer: NodeId, message: &Message, out: &mut Vec<Effect>) {
+        match message.encode() {
+            Ok(bytes) => out.push(Effect::Send { peer, bytes }),
+            Err(_) => self.count("repair_unencodable"),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! This node's own tasks: what it runs, what the runner says about them, and the statuses that
+//! it writes, in batches so that the cost of a signature is shared.
+
+use crate::{Effect, Found, FoundState, Node, RunnerInput};
+use holm_scheduler::LocalTask;
+use holm_types::{
+    Digest, DocId, Epoch, Label, Now, Scope, Slot, TaskId,
+    change::{MAX_VALUE_BYTES, Value, keys_of},
+    event::EventKind,
+    manifest::{Amounts, AppType},
+    view::{AppView, TaskState, TaskStatus},
+};
+use std::collections::BTreeMap;
+
+/// Operations and bytes of one batch of statuses, within what one change may hold.
+const BATCH_OPS: usize = 60;
+const BATCH_BYTES: usize = 10 * 1024;
+
+/// Where a slot's assignments and statuses are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group {
+    pub(crate) app: DocId,
+    pub(crate) generation: u64,
+    pub(crate) index: u32,
+}
+
+impl Group {
+    pub(crate) fn of(app: &AppView, slot: Slot) -> Group {
+        let index = AppView::group_of(app.manifest.kind, slot);
+        Group { app: app.doc, generation: app.generation, index }
+    }
+
+    pub(crate) fn doc(&self) -> DocId {
+        DocId::tasks(&self.app, self.generation, self.index)
+    }
+
+    /// The value of the key `app`: it ties the document to its app for whoever reads it first.
+    pub(crate) fn tie(&self) -> Value {
+        Value::Bytes([&self.app.0[..], &self.generation.to_be_bytes(), &self.index.to_be_bytes()].concat())
+    }
+}
+
+/// A task that this node runs, starts, stops, or has just seen end.
+#[derive(Debug, Clone)]
+pub(crate) struct Local {
+    pub(crate) group: Group,
+    pub(crate) app_name: Label,
+    pub(crate) resources: Amounts,
+    pub(crate) status: TaskStatus,
+    /// Set while it is being stopped: what it will have become.
+    pub(crate) stop_as: Option<(TaskState, String)>,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    pub(crate) locals: BTreeMap<TaskId, Local>,
+    /// The same tasks as the scheduler sees them.
+    pub(crate) running: BTreeMap<TaskId, LocalTask>,
+    pub(crate) queue: BTreeMap<Group, BTreeMap<String, Vec<u8>>>,
+}
+
+impl Tasks {
+    pub(crate) fn insert(&mut self, task: LocalTask, local: Local) {
+        self.locals.insert(task.id.clone(), local);
+        self.running.insert(task.id.clone(), task);
+    }
+
+    /// What tasks may still use of `capacity`.
+    pub(crate) fn free(&self, capacity: &Amounts) -> Amounts {
+        let mut free = capacity.clone();
+        for local in self.locals.values().filter(|local| !local.status.state.is_terminal()) {
+            free.subtract(&local.resources);
+        }
+        free
+    }
+
+    pub(crate) fn running_count(&self) -> u32 {
+        let running = self.locals.values().filter(|local| local.status.state == TaskState::Running).count();
+        u32::try_from(running).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn set_state(&mut self, id: &TaskId, state: TaskState) {
+        if let Some(task) = self.running.get_mut(id) {
+            task.state = state;
+        }
+        if let Some(local) = self.locals.get_mut(id) {
+            local.status.state = state;
+        }
+    }
+
+    /// Drops what has ended and whose end is written.
+    fn forget_ended(&mut self) {
+        self.locals.retain(|_, local| !local.status.state.is_terminal());
+        let locals = &self.locals;
+        self.running.retain(|id, _| locals.contains_key(id));
+    }
+}
+
+impl Node {
+    /// Takes over the tasks that outlived the last run of the agent.
+    pub(crate) fn adopt(&mut self, found: Vec<Found>, now: Now, out: &mut Vec<Effect>) {
+        for Found { id, env, state } in found {
+            let Some((task, local)) = self.recognise(&id, &env) else {
+                // Nothing is known of it: it was not started by this mesh's node.
+                out.push(Effect::Stop(id));
+                continue;
+            };
+            let app_name = local.app_name.clone();
+            match state {
+                FoundState::Alive { pid, started_at, restarts } => {
+                    self.tasks.insert(task, local);
+                    if let Some(pid) = pid {
+                        self.on_started(now, &id, pid, restarts, started_at, out);
+                        let detail = format!("pid {pid}");
+                        out.push(self.event(now.wall, EventKind::Adopted, Some(&app_name), Some(&id), detail));
+                    }
+                }
+                FoundState::Exited { exit_code, finished_at, restarts, output } => {
+                    self.tasks.insert(task, local);
+                    let ended = RunnerInput::Ended {
+                        id,
+                        exit_code: Some(exit_code),
+                        finished_at,
+                        restarts,
+                        restarting: false,
+                        output,
+                        reason: String::new(),
+                    };
+                    self.on_runner(now, ended, out);
+                }
+                // Reconciliation starts it again if it is still wanted.
+                FoundState::Gone => {}
+            }
+        }
+    }
+
+    /// A found task says in its environment what it is.
+    fn recognise(&self, id: &TaskId, env: &BTreeMap<String, String>) -> Option<(LocalTask, Local)> {
+        let name: Label = env.get("HOLM_APP")?.parse().ok()?;
+        let namespace: Label = env.get("HOLM_NAMESPACE")?.parse().ok()?;
+        let slot: Slot = env.get("HOLM_SLOT")?.parse().ok()?;
+        let epoch: Epoch = env.get("HOLM_EPOCH")?.parse().ok()?;
+        let generation: u64 = env.get("HOLM_GENERATION")?.parse().ok()?;
+        let app = DocId::app(&namespace, &name);
+        let view = self.state.apps().get(&app);
+        let kind = view.map_or(AppType::Service, |view| view.manifest.kind);
+        let assignment = view
+            .and_then(|view| view.slots.get(&slot))
+            .and_then(|slot| slot.assignments.iter().find(|a| a.epoch == epoch && a.placement.node == self.me));
+        let template = assignment.map_or(Digest([0; 32]), |a| a.placement.template);
+        let status = assignment.and_then(|a| a.status.clone());
+        let status = status.filter(|s| !s.state.is_terminal()).unwrap_or_else(|| TaskStatus::new(TaskState::Starting));
+        let group = Group { app, generation, index: AppView::group_of(kind, slot) };
+        let resources = view.map(|view| view.manifest.resources.amounts()).unwrap_or_default();
+        let state = TaskState::Starting;
+        let task = LocalTask { id: id.clone(), app, generation, slot, epoch, template, state };
+        Some((task, Local { group, app_name: name, resources, status, stop_as: None }))
+    }
+
+    pub(crate) fn on_runner(&mut self, now: Now, event: RunnerInput, out: &mut Vec<Effect>) {
+        match event {
+            RunnerInput::Started { id, pid, restarts, started_at } => {
+                self.on_started(now, &id, pid, restarts, started_at, out);
+                let kind = if restarts > 0 { EventKind::Restarted } else { EventKind::Started };
+                let app = self.tasks.locals.get(&id).map(|local| local.app_name.clone());
+                out.push(self.event(now.wall, kind, app.as_ref(), Some(&id), format!("pid {pid}")));
+            }
+            RunnerInput::Ended { id, exit_code, finished_at, restarts, restarting, output, reason } => {
+                let Some(local) = self.tasks.locals.get_mut(&id) else { return };
+                local.status.restarts = restarts;
+                local.status.exit_code = exit_code;
+                local.status.output = output;
+                local.status.pid = None;
+                let state = local.end_state(exit_code, restarting);
+                local.status.reason = local.end_reason(exit_code, restarting, &reason);
+                if state.is_terminal() {
+                    local.status.finished_at = Some(finished_at);
+                }
+                let (app, detail) = (local.app_name.clone(), format!("{state}: {}", local.status.reason));
+                self.tasks.set_state(&id, state);
+                self.queue_status(now, &id);
+                out.push(self.event(now.wall, EventKind::Finished, Some(&app), Some(&id), detail));
+            }
+        }
+        self.local_dirty = true;
+    }
+
+    fn on_started(
+        &mut self,
+        now: Now,
+        id: &TaskId,
+        pid: u32,
+        restarts: u32,
+        started_at: holm_types::Wall,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(local) = self.tasks.locals.get_mut(id) else {
+            out.push(Effect::Stop(id.clone()));
+            return;
+        };
+        local.status.pid = Some(pid);
+        local.status.restarts = restarts;
+        local.status.started_at = Some(started_at);
+        local.status.reason.clear();
+        if local.stop_as.is_none() {
+            self.tasks.set_state(id, TaskState::Running);
+        }
+        self.queue_status(now, id);
+    }
+
+    /// The status of a local task is to be written with the next batch.
+    pub(crate) fn queue_status(&mut self, now: Now, id: &TaskId) {
+        let (Some(task), Some(local)) = (self.tasks.running.get(id), self.tasks.locals.get(id)) else { return };
+        let (group, slot, epoch) = (local.group, task.slot, task.epoch);
+        let status = local.status.clone();
+        self.queue_status_of(now, group, slot, epoch, &status);
+    }
+
+    pub(crate) fn queue_status_of(&mut self, now: Now, group: Group, slot: Slot, epoch: Epoch, status: &TaskStatus) {
+        match status.encode() {
+            Ok(bytes) if bytes.len() <= MAX_VALUE_BYTES => {
+                let key = keys_of::status(slot, epoch, &self.me);
+                self.tasks.queue.entry(group).or_default().insert(key, bytes);
+                self.status_flush.request(now.mono);
+            }
+            _ => self.count("status_unencodable"),
+        }
+    }
+
+    /// Writes the queued statuses, when it is time.
+    pub(crate) fn flush_statuses(&mut self, now: Now) {
+        if !self.status_flush.take(now.mono) {
+            return;
+        }
+        for (group, statuses) in std::mem::take(&mut self.tasks.queue) {
+            let ops = statuses.into_iter().map(|(key, bytes)| (key, Some(Value::Bytes(bytes)))).collect();
+            self.write_group(group, ops, now);
+        }
+        self.tasks.forget_ended();
+        self.local_dirty = true;
+    }
+
+    /// Writes to a tasks document in changes that fit.
+    pub(crate) fn write_group(&mut self, group: Group, ops: Vec<(String, Option<Value>)>, now: Now) {
+        let doc = group.doc();
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        if self.state.registers(&doc).is_none_or(|registers| !registers.contains_key("app")) {
+            batch.push(("app".to_owned(), Some(group.tie())));
+        }
+        for op in ops {
+            let size = op.0.len() + op.1.as_ref().map_or(0, Value::size);
+            if batch.len() >= BATCH_OPS || (bytes + size > BATCH_BYTES && !batch.is_empty()) {
+                self.write_batch(&doc, std::mem::take(&mut batch), now);
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(op);
+        }
+        if !batch.is_empty() {
+            self.write_batch(&doc, batch, now);
+        }
+    }
+
+    fn write_batch(&mut self, doc: &DocId, ops: Vec<(String, Option<Value>)>, now: Now) {
+        if self.write(&Scope::Mesh, *doc, ops, now).is_err() {
+            self.count("writes_failed");
+        }
+    }
+}
+
+impl Local {
+    fn end_state(&self, exit_code: Option<i32>, restarting: bool) -> TaskState {
+        match (&self.stop_as, restarting, exit_code) {
+            (Some((state, _)), _, _) => *state,
+            (None, true, _) => TaskState::Starting,
+            (None, false, Some(0)) => TaskState::Succeeded,
+            (None, false, _) => TaskState::Failed,
+        }
+    }
+
+    fn end_reason(&self, exit_code: Option<i32>, restarting: bool, reason: &str) -> String {
+        let ended = match exit_code {
+            Some(0) => "exit code 0".to_owned(),
+            Some(code) if code > 128 => format!("ended by signal {}", code - 128),
+            Some(code) => format!("exit code {code}"),
+            None => format!("could not be started: {reason}"),
+        };
+        match &self.stop_as {
+            Some((_, why)) => why.clone(),
+            None if restarting => format!("{ended}; will be restarted"),
+            None => ended,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The command line: what can be typed, and which function does it.
+
+mod client;
+mod enrol;
+mod exit;
+mod inspect;
+mod output;
+mod submit;
+mod watch;
+
+pub use exit::{failure_exit, usage_exit};
+pub use output::line as print_line;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use holm_types::{Label, Slot, cert::Role};
+use std::{path::PathBuf, process::ExitCode};
+
+/// A peer-to-peer mesh of cloud and edge nodes that runs apps: no broker, no control plane, no quorum.
+#[derive(Debug, Parser)]
+#[command(name = "holm", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Arguments {
+    /// Data folder of the local node [default: /var/lib/holm for root, else ~/.local/share/holm].
+    #[arg(long, global = true, env = "HOLM_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// What to log, such as "info" or "holm=debug,warn".
+    #[arg(long, global = true, env = "HOLM_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    pub output: output::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// `--rpc` means the node to ask for most commands, and where to listen for `up`.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The node to ask [default: the local one].
+    #[arg(long, env = "HOLM_RPC", value_name = "URL")]
+    pub rpc: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new mesh: its authority key, and this host as its first node.
+    Init(enrol::Init),
+    /// Tokens to join.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Enrol this host with a token.
+    Join(enrol::Join),
+    /// Run the node in the foreground.
+    Up(Up),
+    /// Submit an app, or change it.
+    Apply(submit::Apply),
+    /// Say what `apply` would do.
+    Plan(submit::Plan),
+    /// Remove an app.
+    Rm(submit::AppArg),
+    /// Run more or fewer replicas of a service (or parallel tasks of a job).
+    Scale(submit::Scale),
+    /// List apps.
+    Ls(inspect::List),
+    /// Status of the mesh, or of one app: why a slot is not placed.
+    Status(inspect::Status),
+    /// List tasks.
+    Ps(inspect::Ps),
+    /// Results of a job.
+    Result(inspect::Results),
+    /// Print what a task wrote.
+    Logs(watch::Logs),
+    /// Print what happens.
+    Events(watch::Events),
+    /// Nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Check this node and explain what is wrong.
+    Doctor(Target),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token; it alone is printed.
+    Create(TokenCreate),
+}
+
+#[derive(Debug, Args)]
+pub struct TokenCreate {
+    /// Role of the node that joins: edge, keeper, issuer or deployer.
+    #[arg(long, default_value = "edge")]
+    role: Role,
+    /// Its site [default: the site of the node that makes the token].
+    #[arg(long)]
+    site: Option<Label>,
+    /// How long the token is good.
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    ttl: std::time::Duration,
+    /// How many nodes may join with it.
+    #[arg(long, default_value_t = 1)]
+    uses: u32,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// List nodes.
+    Ls(inspect::List),
+}
+
+/// Run the node.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where to listen for peers (a multiaddress; may be given several times) [default: all interfaces, a port of its own].
+    #[arg(long, env = "HOLM_LISTEN", value_name = "MULTIADDR", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// Where to serve JSON-RPC; only loopback addresses.
+    #[arg(long, env = "HOLM_RPC_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
+    pub rpc: std::net::SocketAddr,
+    /// Do not look for peers on the local network.
+    #[arg(long, env = "HOLM_NO_MDNS")]
+    pub no_mdns: bool,
+}
+
+/// `2` or `all`.
+pub type SlotArg = Option<Slot>;
+
+/// Does what was typed.
+pub async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let context = client::Context::new(arguments.data_dir, arguments.output);
+    match arguments.command {
+        Command::Init(args) => enrol::init(&context, args),
+        Command::Token(TokenCommand::Create(args)) => enrol::create_token(&context, args).await,
+        Command::Join(args) => enrol::join(&context, args).await,
+        Command::Up(args) => crate::daemon::up(&context.data_dir, args).await,
+        Command::Apply(args) => submit::apply(&context, args).await,
+        Command::Plan(args) => submit::plan(&context, args).await,
+        Command::Rm(args) => submit::remove(&context, args).await,
+        Command::Scale(args) => submit::scale(&context, args).await,
+        Command::Ls(args) => inspect::apps(&context, args).await,
+        Command::Status(args) => inspect::status(&context, args).await,
+        Command::Ps(args) => inspect::tasks(&context, args).await,
+        Command::Result(args) => inspect::results(&context, args).await,
+        Command::Logs(args) => watch::logs(&context, args).await,
+        Command::Events(args) => watch::events(&context, args).await,
+        Command::Node(NodeCommand::Ls(args)) => inspect::nodes(&context, args).await,
+        Command::Doctor(args) => inspect::doctor(&context, args).await,
+        Command::Version => inspect::version(&context),
+    }
+}

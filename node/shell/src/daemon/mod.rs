@@ -1,0 +1,196 @@
+//! The running node: builds the actors, says when it serves, runs until it is told to stop.
+//!
+//! ```text
+//! rpc ──┐                     ┌── net      publish, send, dial
+//! net ──┼──> inbox ─> loop ───┼── disk     persist, verify
+//! disk ─┤     (bounded)       ├── runner   start, stop
+//! runner┘                     └── watchers events
+//! ```
+
+mod backend;
+mod disk;
+mod net;
+mod node_loop;
+mod runner;
+mod watchers;
+
+use crate::{cli::Up, data_dir::DataDir, environment, host};
+use anyhow::{Context as _, Result};
+use backend::NodeBackend;
+use holm_exec::{Runner, RunnerConfig};
+use holm_mesh_net::NetConfig;
+use holm_node_core::{Config, Node};
+use holm_rpc::{Credential, ServerConfig};
+use holm_state_rocks::RocksStore;
+use node_loop::{Loop, Message, Outlets};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use tokio::{signal::unix, sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use watchers::Watchers;
+
+/// Inputs that wait for the loop. Senders wait when it is full, so it slows them down.
+const INBOX: usize = 4096;
+const GRACE: Duration = Duration::from_secs(10);
+/// Time to finish what is in flight when the node is told to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs the node until it is told to stop. Its tasks go on without it.
+pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
+    let config = configure(dir)?;
+    let mut tasks = JoinSet::new();
+    let stop = CancellationToken::new();
+    let (inbox, inputs) = mpsc::channel(INBOX);
+
+    let (store, incarnation) = disk::open(&dir.join("db"))?;
+    let config = Config { incarnation, ..config };
+    let (runner, runner_events, found) = start_runner(dir, &mut tasks).await?;
+    let network = start_network(dir, &config, &args, &mut tasks).await?;
+    let watchers = Arc::new(Watchers::default());
+    let outlets = Outlets {
+        net: network.handle.clone(),
+        runner: runner.clone(),
+        disk: disk::start_writer(store.clone(), inbox.clone())?,
+        verify: disk::start_verifier(config.mesh, inbox.clone())?,
+        watchers: watchers.clone(),
+    };
+    let mut effects = Vec::new();
+    let found = found.into_iter().map(runner::found).collect();
+    let node = Node::open(config, Box::new(store.reader()), found, environment::now(), &mut effects)?;
+    net::forward(network, &inbox, &mut tasks);
+    runner::forward(runner_events, inbox.clone(), &mut tasks);
+    let backend = Arc::new(NodeBackend::new(inbox.clone(), watchers, runner, outlets.net.clone()));
+    let address = serve_rpc(dir, args.rpc, backend, &mut tasks, &stop).await?;
+    let main_loop = Loop::new(node, inputs, outlets, effects);
+    let mut main_loop = tokio::spawn(main_loop.run(stop.clone()));
+    say_ready(address, &inbox).await;
+
+    let failed = tokio::select! {
+        biased;
+        () = told_to_stop() => None,
+        ended = &mut main_loop => Some(anyhow::anyhow!("the node's loop ended: {ended:?}")),
+        Some(ended) = tasks.join_next() => Some(anyhow::anyhow!("a part of the node ended: {ended:?}")),
+    };
+    stop.cancel();
+    let _ = tokio::time::timeout(DRAIN, main_loop).await;
+    let _ = std::fs::remove_file(dir.join("rpc.addr"));
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn configure(dir: &DataDir) -> Result<Config> {
+    let settings = dir.settings()?;
+    let key = dir.identity()?;
+    let chain = settings.chain()?;
+    let claims = chain.verify(&settings.mesh).context("this node's certificate")?;
+    anyhow::ensure!(
+        claims.subject == key.node_id(),
+        "identity.key and the certificate in node.json do not belong together: was one of them restored from elsewhere?"
+    );
+    Ok(Config {
+        mesh: settings.mesh,
+        mesh_name: claims.mesh_name.clone(),
+        chain: chain.clone(),
+        key,
+        incarnation: 0,
+        seed: u64::from_be_bytes(environment::random()),
+        info: host::describe(settings.labels, dir.path()),
+        authority: dir.authority()?,
+        peers: settings.peers,
+        liveness: Default::default(),
+        healer: Default::default(),
+        repair_every: Duration::from_secs(10),
+        max_tasks: 250,
+        grace: GRACE,
+    })
+}
+
+/// `holm-shim` beside this binary.
+pub fn shim_path() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let shim = own.with_file_name("holm-shim");
+    anyhow::ensure!(shim.exists(), "{} is missing: it belongs beside the holm binary", shim.display());
+    Ok(shim)
+}
+
+async fn start_runner(
+    dir: &DataDir,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Runner, mpsc::Receiver<holm_exec::RunnerEvent>, Vec<holm_exec::Found>)> {
+    let config = RunnerConfig::new(dir.join("tasks"), shim_path()?, Arc::new(environment::wall));
+    Runner::start(config, tasks).await.context("cannot start the task runner")
+}
+
+async fn start_network(
+    dir: &DataDir,
+    config: &Config,
+    args: &Up,
+    tasks: &mut JoinSet<()>,
+) -> Result<holm_mesh_net::Net> {
+    let listen = if args.listen.is_empty() { dir.settings()?.listen } else { args.listen.clone() };
+    let net = NetConfig {
+        key: config.key.clone(),
+        chain: config.chain.clone(),
+        mesh: config.mesh,
+        listen,
+        mdns: !args.no_mdns,
+        clock: Arc::new(environment::wall),
+        limits: Default::default(),
+    };
+    holm_mesh_net::start(net, tasks).await.context("cannot start the network")
+}
+
+async fn serve_rpc(
+    dir: &DataDir,
+    listen: std::net::SocketAddr,
+    backend: Arc<NodeBackend>,
+    tasks: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Result<std::net::SocketAddr> {
+    let path = dir.join("rpc.token");
+    let credential = if path.exists() {
+        Credential::from_file(&path)?
+    } else {
+        let fresh = Credential::generate(environment::random());
+        fresh.to_file(&path)?;
+        fresh
+    };
+    let address = holm_rpc::serve(ServerConfig::new(listen, credential), backend, tasks, stop.clone())
+        .await
+        .context("cannot serve JSON-RPC (choose another address with --rpc 127.0.0.1:0)")?;
+    dir.write("rpc.addr", address.to_string().as_bytes())?;
+    Ok(address)
+}
+
+/// One line for scripts, once requests are answered and peers can call.
+async fn say_ready(address: std::net::SocketAddr, inbox: &mpsc::Sender<Message>) {
+    let mut listening = Vec::new();
+    for _ in 0..100 {
+        let (reply, answered) = tokio::sync::oneshot::channel();
+        if inbox.send(Message::Listening(reply)).await.is_err() {
+            return;
+        }
+        listening = answered.await.unwrap_or_default();
+        if !listening.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    crate::cli::print_line(&format!("ready rpc=http://{address} listen={}", listening.join(",")));
+}
+
+async fn told_to_stop() {
+    let signals = (unix::signal(unix::SignalKind::terminate()), unix::signal(unix::SignalKind::interrupt()));
+    match signals {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                biased;
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without signal handlers the default action ends the process.
+        _ => std::future::pending().await,
+    }
+}

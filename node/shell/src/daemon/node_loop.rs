@@ -1,0 +1,199 @@
+//! The loop: takes inputs from the inbox, lets the core think, carries its effects out.
+
+use super::{disk::Outbox, watchers::Watchers};
+use crate::environment;
+use holm_exec::{Runner, TaskSpec};
+use holm_mesh_net::{NetCommand, NetHandle};
+use holm_node_core::{Effect, Input, Node, RequestId, StartTask};
+use holm_types::{TaskId, api::ApiError, change::SignedChange, token::Enrolment};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// Inputs taken before effects are carried out, at most: they share a batch.
+const BURST: usize = 256;
+/// How soon the runner is asked again when its queue was full.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What the actors send.
+pub enum Message {
+    /// An input of the core.
+    Input(Input),
+    /// A request of a client.
+    Request(holm_types::api::Request, oneshot::Sender<Result<Value, ApiError>>),
+    /// Somebody wants to join.
+    Enrol(holm_mesh_net::EnrolRequest),
+    /// Where does the node listen, as far as it knows?
+    Listening(oneshot::Sender<Vec<String>>),
+}
+
+/// Where effects go.
+pub struct Outlets {
+    pub net: NetHandle,
+    pub runner: Runner,
+    pub disk: Outbox<holm_state::Batch>,
+    pub verify: Outbox<Vec<SignedChange>>,
+    pub watchers: Arc<Watchers>,
+}
+
+/// The loop's state beside the core.
+pub struct Loop {
+    node: Node,
+    inputs: mpsc::Receiver<Message>,
+    outlets: Outlets,
+    effects: Vec<Effect>,
+    requests: BTreeMap<RequestId, oneshot::Sender<Result<Value, ApiError>>>,
+    enrolments: BTreeMap<RequestId, oneshot::Sender<Result<Enrolment, String>>>,
+    next_id: RequestId,
+    /// Commands that found the runner's queue full. Order matters, so later ones wait behind.
+    unsent: VecDeque<Command>,
+}
+
+enum Command {
+    Run(TaskSpec),
+    Stop(TaskId),
+}
+
+enum Branch {
+    Stop,
+    Message(Message),
+    Deadline,
+}
+
+impl Loop {
+    pub fn new(node: Node, inputs: mpsc::Receiver<Message>, outlets: Outlets, effects: Vec<Effect>) -> Loop {
+        Loop {
+            node,
+            inputs,
+            outlets,
+            effects,
+            requests: BTreeMap::new(),
+            enrolments: BTreeMap::new(),
+            next_id: 0,
+            unsent: VecDeque::new(),
+        }
+    }
+
+    /// Runs until it is told to stop, or until the disk fails.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            self.carry_out().await;
+            self.command_runner();
+            match self.next(&stop).await {
+                Branch::Stop => return,
+                Branch::Message(message) => self.take_burst(message),
+                Branch::Deadline => {}
+            }
+            self.node.settle(environment::now(), &mut self.effects);
+        }
+    }
+
+    async fn next(&mut self, stop: &CancellationToken) -> Branch {
+        let mut deadline = self.node.next_deadline().map(environment::instant_of);
+        if !self.unsent.is_empty() {
+            let soon = environment::instant_of(environment::now().mono.after(RETRY));
+            deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
+        }
+        let timer = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Branch::Stop,
+            message = self.inputs.recv() => message.map_or(Branch::Stop, Branch::Message),
+            () = timer => Branch::Deadline,
+        }
+    }
+
+    fn take_burst(&mut self, first: Message) {
+        self.take(first);
+        for _ in 1..BURST {
+            match self.inputs.try_recv() {
+                Ok(message) => self.take(message),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let input = match message {
+            Message::Input(input) => input,
+            Message::Request(request, reply) => {
+                self.next_id += 1;
+                self.requests.insert(self.next_id, reply);
+                Input::Request { id: self.next_id, request }
+            }
+            Message::Enrol(asked) => {
+                self.next_id += 1;
+                self.enrolments.insert(self.next_id, asked.reply);
+                Input::Enrol { id: self.next_id, token: asked.token, subject: asked.subject, name: asked.name.to_string() }
+            }
+            Message::Listening(reply) => {
+                let _ = reply.send(self.node.listening().to_vec());
+                return;
+            }
+        };
+        self.node.handle(environment::now(), input, &mut self.effects);
+    }
+
+    async fn carry_out(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Reply { id, result } => {
+                    // A client that went away needs no answer.
+                    self.requests.remove(&id).map(|reply| reply.send(result));
+                }
+                Effect::Enrolled { id, result } => {
+                    self.enrolments.remove(&id).map(|reply| reply.send(result));
+                }
+                Effect::Persist(batch) => self.outlets.disk.send(batch).await,
+                Effect::Verify(changes) => self.outlets.verify.send(changes).await,
+                Effect::Subscribe(topic) => self.command(NetCommand::Subscribe(topic)),
+                Effect::Publish { topic, bytes } => self.command(NetCommand::Publish { topic, bytes }),
+                Effect::Send { peer, bytes } => self.command(NetCommand::Send { peer, bytes }),
+                Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
+                Effect::Start(task) => self.unsent.push_back(Command::Run(spec_of(task))),
+                Effect::Stop(id) => self.unsent.push_back(Command::Stop(id)),
+                Effect::Emit(event) => self.outlets.watchers.emit(event),
+            }
+        }
+    }
+
+    fn command(&self, command: NetCommand) {
+        // A full queue drops it, counted by the network: gossip and repair are repeated.
+        self.outlets.net.try_send(command);
+    }
+
+    /// Gives the runner what it can take.
+    fn command_runner(&mut self) {
+        while let Some(command) = self.unsent.front() {
+            let taken = match command {
+                Command::Run(spec) => self.outlets.runner.run(spec.clone()),
+                Command::Stop(id) => self.outlets.runner.stop(id.clone()),
+            };
+            if !taken {
+                return;
+            }
+            self.unsent.pop_front();
+        }
+    }
+}
+
+fn spec_of(task: StartTask) -> TaskSpec {
+    TaskSpec {
+        id: task.id,
+        command: task.command,
+        env: task.env,
+        restart: task.restart,
+        grace: task.grace,
+        max_log_bytes: holm_exec::DEFAULT_MAX_LOG_BYTES,
+    }
+}

@@ -1,0 +1,58 @@
+//! The one place that reads the clocks, the randomness and the logging settings of the system.
+//! Everything else is handed what it needs.
+
+use anyhow::Context as _;
+use holm_types::{Mono, Now, Wall};
+use std::{
+    sync::OnceLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use tracing_subscriber::EnvFilter;
+
+static START: OnceLock<Instant> = OnceLock::new();
+
+/// The date.
+pub fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Both clocks.
+pub fn now() -> Now {
+    Now { mono: Mono(START.get_or_init(Instant::now).elapsed()), wall: wall() }
+}
+
+/// When a point of the monotonic clock comes, for the runtime's timers.
+pub fn instant_of(mono: Mono) -> tokio::time::Instant {
+    tokio::time::Instant::from_std(*START.get_or_init(Instant::now) + mono.0)
+}
+
+/// Random bytes of the operating system, for keys and seeds.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rand::Rng::fill_bytes(&mut rand::rng(), &mut bytes);
+    bytes
+}
+
+/// Logs go to standard error; `HOLM_LOG` or `--log` choose what, `HOLM_LOG_FORMAT=json` how.
+pub fn start_logging(filter: Option<&str>) {
+    let filter = EnvFilter::try_new(filter.unwrap_or("warn,holm=info")).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("HOLM_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        builder.json().init();
+    } else {
+        builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init();
+    }
+}
+
+/// Two worker threads: the loop and the network. A small board has few cores, and each thread
+/// costs memory.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_stack_size(1024 * 1024)
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")
+}
