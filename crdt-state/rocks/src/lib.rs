@@ -1,1 +1,110 @@
-//! stub
+//! # holm-state-rocks: the store on RocksDB
+//!
+//! One column family a table, one write-ahead log for all, so that a batch is on disk whole or
+//! not at all. The settings are for a small board: a few megabytes of buffers and cache for the
+//! whole database, few open files, LZ4.
+//!
+//! A [`RocksStore`] and the readers that it gives are handles of one open database.
+
+mod options;
+
+pub use options::Options;
+
+use holm_state::{Batch, StoreError, StoreRead, StoreWrite, Table};
+use rocksdb::{BoundColumnFamily, DBWithThreadMode, Direction, ErrorKind, IteratorMode, MultiThreaded, WriteBatch, WriteOptions};
+use std::{path::Path, sync::Arc};
+
+type Db = DBWithThreadMode<MultiThreaded>;
+
+/// An open database. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct RocksStore(Arc<Db>);
+
+impl std::fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RocksStore({})", self.0.path().display())
+    }
+}
+
+impl RocksStore {
+    /// Opens the database in a folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Another process has it open, it is corrupt, or the disk failed.
+    pub fn open(path: &Path, options: Options) -> Result<RocksStore, StoreError> {
+        let (database, families) = options.build();
+        Db::open_cf_descriptors(&database, path, families).map(|db| RocksStore(Arc::new(db))).map_err(store_error)
+    }
+
+    /// A handle that reads.
+    pub fn reader(&self) -> RocksStore {
+        self.clone()
+    }
+
+    fn family(&self, table: Table) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
+        self.0.cf_handle(table.name()).ok_or_else(|| StoreError::Corrupt(format!("the table {} is missing", table.name())))
+    }
+}
+
+fn store_error(error: rocksdb::Error) -> StoreError {
+    let message = error.to_string();
+    match error.kind() {
+        ErrorKind::Corruption => StoreError::Corrupt(message),
+        // RocksDB says so only in words: "While lock file: ...: Resource temporarily unavailable".
+        ErrorKind::IOError if message.contains("lock") => StoreError::Locked(message),
+        _ => StoreError::Io(message),
+    }
+}
+
+impl StoreRead for RocksStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get_cf(&self.family(table)?, key).map_err(store_error)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let start = after.filter(|after| *after >= prefix).unwrap_or(prefix);
+        let family = self.family(table)?;
+        let rows = self.0.iterator_cf(&family, IteratorMode::From(start, Direction::Forward));
+        let mut found = Vec::new();
+        for row in rows {
+            let (key, value) = row.map_err(store_error)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            if after == Some(&*key) {
+                continue;
+            }
+            if found.len() >= limit {
+                break;
+            }
+            found.push((key.into_vec(), value.into_vec()));
+        }
+        Ok(found)
+    }
+}
+
+impl StoreWrite for RocksStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writes = WriteBatch::default();
+        for (table, key, value) in &batch.puts {
+            let family = self.family(*table)?;
+            match value {
+                Some(value) => writes.put_cf(&family, key, value),
+                None => writes.delete_cf(&family, key),
+            }
+        }
+        let mut how = WriteOptions::default();
+        how.set_sync(batch.sync);
+        self.0.write_opt(writes, &how).map_err(store_error)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.0.flush_wal(true).map_err(store_error)
+    }
+}

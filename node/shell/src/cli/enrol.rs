@@ -135,7 +135,7 @@ fn node_name(given: Option<Label>) -> Result<Label> {
     if let Some(name) = given {
         return Ok(name);
     }
-    let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
     let fitting: String = host.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
     let fitting = fitting.trim_matches('-');
     fitting.parse().context("this host's name does not do as a node name: give one with --name")

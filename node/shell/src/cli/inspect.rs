@@ -1,12 +1,12 @@
 //! `ls`, `status`, `ps`, `result`, `node ls`, `doctor` and `version`.
 
-use super::{SlotArg, Target, client::Context, exit::failure, output};
+use super::{Target, client::Context, exit::failure, output};
 use crate::environment;
 use anyhow::Result;
 use clap::Args;
 use holm_rpc::Client;
 use holm_types::{
-    Label,
+    Label, Slot,
     api::{AppRef, AppRow, AppStatus, ListParams, MeshStatus, NodeRow, Page, ResultParams, ResultRow, TaskRow},
     view::Liveness,
 };
@@ -52,7 +52,7 @@ pub struct Results {
     /// The app.
     app: Label,
     /// Only this slot.
-    slot: SlotArg,
+    slot: Option<Slot>,
     /// Its namespace.
     #[arg(short, long)]
     namespace: Option<Label>,

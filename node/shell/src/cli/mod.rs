@@ -13,7 +13,7 @@ pub use output::line as print_line;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use holm_types::{Label, Slot, cert::Role};
+use holm_types::{Label, cert::Role};
 use std::{path::PathBuf, process::ExitCode};
 
 /// A peer-to-peer mesh of cloud and edge nodes that runs apps: no broker, no control plane, no quorum.
@@ -124,9 +124,6 @@ pub struct Up {
     #[arg(long, env = "HOLM_NO_MDNS")]
     pub no_mdns: bool,
 }
-
-/// `2` or `all`.
-pub type SlotArg = Option<Slot>;
 
 /// Does what was typed.
 pub async fn run(arguments: Arguments) -> Result<ExitCode> {

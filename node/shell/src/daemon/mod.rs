@@ -21,7 +21,6 @@ use holm_exec::{Runner, RunnerConfig};
 use holm_mesh_net::NetConfig;
 use holm_node_core::{Config, Node};
 use holm_rpc::{Credential, ServerConfig};
-use holm_state_rocks::RocksStore;
 use node_loop::{Loop, Message, Outlets};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
@@ -118,7 +117,10 @@ async fn start_runner(
     dir: &DataDir,
     tasks: &mut JoinSet<()>,
 ) -> Result<(Runner, mpsc::Receiver<holm_exec::RunnerEvent>, Vec<holm_exec::Found>)> {
-    let config = RunnerConfig::new(dir.join("tasks"), shim_path()?, Arc::new(environment::wall));
+    let config = RunnerConfig {
+        clock: Arc::new(environment::wall),
+        ..RunnerConfig::new(dir.join("tasks"), shim_path()?)
+    };
     Runner::start(config, tasks).await.context("cannot start the task runner")
 }
 
