@@ -2,7 +2,13 @@
 
 use holm_node_core::{Config, Effect, Found, FoundState, Node, StartTask};
 use holm_state::MemStore;
-use holm_types::{Label, MeshId, NodeId, Now, TaskId, Wall, cert::{CertChain, Certificate, Claims, Role}, keys::KeyPair, manifest::Amounts, view::NodeInfo};
+use holm_types::{
+    Label, MeshId, NodeId, Now, TaskId, Wall,
+    cert::{CertChain, Certificate, Claims, Role},
+    keys::KeyPair,
+    manifest::Amounts,
+    view::NodeInfo,
+};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What a crash takes with it.

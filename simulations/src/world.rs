@@ -9,7 +9,7 @@ use holm_node_core::{Effect, Input, RequestId, RunnerInput};
 use holm_state::{StoreWrite as _, verify_batch};
 use holm_types::{
     Mono, NodeId, Now, TaskId, Wall,
-    api::{ApplyParams, AppRef, Request},
+    api::{AppRef, ApplyParams, Request},
     keys::KeyPair,
 };
 use std::{collections::BTreeMap, time::Duration};

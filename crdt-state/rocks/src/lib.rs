@@ -11,7 +11,9 @@ mod options;
 pub use options::Options;
 
 use holm_state::{Batch, StoreError, StoreRead, StoreWrite, Table};
-use rocksdb::{BoundColumnFamily, DBWithThreadMode, Direction, ErrorKind, IteratorMode, MultiThreaded, WriteBatch, WriteOptions};
+use rocksdb::{
+    BoundColumnFamily, DBWithThreadMode, Direction, ErrorKind, IteratorMode, MultiThreaded, WriteBatch, WriteOptions,
+};
 use std::{path::Path, sync::Arc};
 
 type Db = DBWithThreadMode<MultiThreaded>;
@@ -42,7 +44,9 @@ impl RocksStore {
     }
 
     fn family(&self, table: Table) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
-        self.0.cf_handle(table.name()).ok_or_else(|| StoreError::Corrupt(format!("the table {} is missing", table.name())))
+        self.0
+            .cf_handle(table.name())
+            .ok_or_else(|| StoreError::Corrupt(format!("the table {} is missing", table.name())))
     }
 }
 

@@ -15,7 +15,8 @@ fn open(dir: &tempfile::TempDir) -> RocksStore {
 fn rows_survive_a_reopening_and_tables_are_apart() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = open(&dir);
-    let puts = vec![put(Table::Views, "a", Some("1")), put(Table::Heads, "a", Some("2")), put(Table::Views, "b", Some("3"))];
+    let puts =
+        vec![put(Table::Views, "a", Some("1")), put(Table::Heads, "a", Some("2")), put(Table::Views, "b", Some("3"))];
     store.write(&Batch { puts, sync: true }).unwrap();
     store.write(&Batch { puts: vec![put(Table::Views, "a", None)], sync: false }).unwrap();
     store.sync().unwrap();

@@ -22,12 +22,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config {
-            first: Duration::from_millis(250),
-            longest: Duration::from_secs(15),
-            degree: 24,
-            max_peers: 4096,
-        }
+        Config { first: Duration::from_millis(250), longest: Duration::from_secs(15), degree: 24, max_peers: 4096 }
     }
 }
 
@@ -69,8 +64,7 @@ impl Healer {
             return false;
         }
         let delay = self.config.first;
-        let peer =
-            self.peers.entry(node).or_insert(Peer { addresses: Vec::new(), connected: false, delay, next: now });
+        let peer = self.peers.entry(node).or_insert(Peer { addresses: Vec::new(), connected: false, delay, next: now });
         let mut changed = false;
         for address in addresses.iter().rev() {
             if address.len() <= 256 && !peer.addresses.contains(address) {

@@ -46,7 +46,13 @@ pub trait Replica {
     fn vector(&self, doc: &DocId) -> Vec<(ActorId, u64)>;
     /// Encoded changes beyond a vector, in causal order, about `max_bytes` at most, and whether
     /// more remain.
-    fn changes_since(&self, scope: &Scope, doc: &DocId, vector: &[(ActorId, u64)], max_bytes: usize) -> (Vec<Vec<u8>>, bool);
+    fn changes_since(
+        &self,
+        scope: &Scope,
+        doc: &DocId,
+        vector: &[(ActorId, u64)],
+        max_bytes: usize,
+    ) -> (Vec<Vec<u8>>, bool);
 }
 
 /// A document and its digest, as they travel.
@@ -203,9 +209,8 @@ fn docs_of(replica: &impl Replica, scope: &Scope, buckets: &[u8], echo: bool) ->
 fn on_docs(replica: &impl Replica, scope: &Scope, buckets: &[u8], theirs: &[DocEntry], echo: bool) -> Vec<Message> {
     let mut ours: Vec<(DocId, DocDigest)> = buckets.iter().flat_map(|b| replica.bucket(scope, *b)).collect();
     ours.sort_unstable();
-    let same = |entry: &DocEntry| {
-        ours.binary_search_by_key(&entry.0, |(doc, _)| *doc).is_ok_and(|i| ours[i].1 == entry.1)
-    };
+    let same =
+        |entry: &DocEntry| ours.binary_search_by_key(&entry.0, |(doc, _)| *doc).is_ok_and(|i| ours[i].1 == entry.1);
     let wanted: Vec<_> = theirs
         .iter()
         .filter(|entry| !same(entry))

@@ -4,7 +4,7 @@
 use crate::{Effect, Node, RequestId};
 use holm_types::{
     DocId, Label, Now, Scope,
-    api::{ApiError, Applied, ApplyParams, AppRef, Request, ScaleParams},
+    api::{ApiError, AppRef, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
     manifest::{AppType, Format, Manifest, PartitionPolicy, Run},
@@ -85,13 +85,8 @@ impl Node {
         let mut ops = edits(&current, manifest)?;
         let changed = !ops.is_empty() || !current.live();
         let revision = current.revision + u64::from(changed);
-        let applied = Applied {
-            name: manifest.name.clone(),
-            namespace: manifest.namespace.clone(),
-            revision,
-            changed,
-            warnings,
-        };
+        let applied =
+            Applied { name: manifest.name.clone(), namespace: manifest.namespace.clone(), revision, changed, warnings };
         if !changed {
             return Ok((applied, Vec::new()));
         }
@@ -182,7 +177,11 @@ pub(crate) fn namespace_or_default(namespace: Option<&Label>) -> Label {
 }
 
 pub(crate) fn not_found(namespace: &Label, name: &Label) -> ApiError {
-    ApiError::NotFound(format!("there is no app {name:?} in namespace {namespace:?}", name = name.as_str(), namespace = namespace.as_str()))
+    ApiError::NotFound(format!(
+        "there is no app {name:?} in namespace {namespace:?}",
+        name = name.as_str(),
+        namespace = namespace.as_str()
+    ))
 }
 
 pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<serde_json::Value, ApiError> {

@@ -26,7 +26,8 @@ impl Node {
     pub(crate) fn create_token(&mut self, now: Now, params: &TokenParams) -> Result<serde_json::Value, ApiError> {
         if self.config.authority.is_none() {
             return Err(ApiError::NotAuthorised(
-                "this node does not hold the mesh's authority key: create tokens on the node where `holm init` ran".into(),
+                "this node does not hold the mesh's authority key: create tokens on the node where `holm init` ran"
+                    .into(),
             ));
         }
         let (ttl, uses) = (params.ttl_s.unwrap_or(DEFAULT_TTL_S), params.uses.unwrap_or(1));
@@ -95,8 +96,7 @@ impl Node {
     /// come again with its token, since the answer may have been lost on the way.
     fn count_use(&mut self, grant: &Grant, subject: &NodeId) -> Result<(), String> {
         let key = format!("token/{:016x}", grant.id);
-        let used: Vec<NodeId> =
-            self.used_by(&key)?;
+        let used: Vec<NodeId> = self.used_by(&key)?;
         if used.contains(subject) {
             return Ok(());
         }

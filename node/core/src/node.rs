@@ -137,7 +137,9 @@ impl Node {
         match input {
             Input::Request { id, request } => self.on_request(now, id, request, out),
             Input::Enrol { id, token, subject, name } => self.on_enrol(now, id, &token, subject, &name, out),
-            Input::PeerUp { node, chain, address, relayed } => self.on_peer_up(now, node, chain, &address, relayed, out),
+            Input::PeerUp { node, chain, address, relayed } => {
+                self.on_peer_up(now, node, chain, &address, relayed, out)
+            }
             Input::PeerDown { node } => self.on_peer_down(now, node, out),
             Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes),
             Input::Frame { from, bytes } => self.on_frame(from, &bytes, out),
@@ -286,7 +288,14 @@ impl Node {
         detail: impl Into<String>,
     ) -> Effect {
         let app = app.map(ToString::to_string);
-        Effect::Emit(Event { at, node: self.claims.name.clone(), kind, app, task: task.cloned(), detail: detail.into() })
+        Effect::Emit(Event {
+            at,
+            node: self.claims.name.clone(),
+            kind,
+            app,
+            task: task.cloned(),
+            detail: detail.into(),
+        })
     }
 
     pub(crate) fn remember(&mut self, key: String, answer: serde_json::Value) {

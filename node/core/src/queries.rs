@@ -7,7 +7,10 @@ use crate::{
 use holm_scheduler::{Context, app_row, explain, holder};
 use holm_types::{
     Digest, DocId, Label, NodeId, Now, Slot, TaskId,
-    api::{ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow, TaskRow},
+    api::{
+        ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow,
+        TaskRow,
+    },
     view::{AppView, Assignment, Liveness, TaskState, View},
 };
 use serde::Serialize;

@@ -7,10 +7,7 @@ use crate::{
 use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
 use holm_state::State;
 use holm_types::{
-    ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
-    cert::CertChain,
-    change::SignedChange,
-    event::EventKind,
+    ActorId, Digest, DocId, Mono, NodeId, Now, Scope, cert::CertChain, change::SignedChange, event::EventKind,
 };
 use rand::{RngExt, seq::IteratorRandom};
 
@@ -57,7 +54,9 @@ impl Node {
         relayed: bool,
         out: &mut Vec<Effect>,
     ) {
-        let Ok(claims) = chain.verify(&self.config.mesh).cloned() else { return self.count("peer_without_certificate") };
+        let Ok(claims) = chain.verify(&self.config.mesh).cloned() else {
+            return self.count("peer_without_certificate");
+        };
         if claims.subject != node {
             return self.count("peer_without_certificate");
         }
@@ -99,7 +98,8 @@ impl Node {
 
     /// The peer store of the last run, and the members named at the enrolment.
     pub(crate) fn recall_peers(&mut self, now: Mono) {
-        let stored = self.state.local_get(PEERS_KEY).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let stored =
+            self.state.local_get(PEERS_KEY).ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let stored: Vec<(NodeId, Vec<String>)> = stored.unwrap_or_default();
         for (node, addresses) in self.config.peers.clone().into_iter().chain(stored) {
             if node != self.me {

@@ -1,10 +1,7 @@
 //! `init`, `token create` and `join`.
 
 use super::{TokenCreate, client::Context, output};
-use crate::{
-    data_dir::Settings,
-    environment,
-};
+use crate::{data_dir::Settings, environment};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use holm_types::{
@@ -92,12 +89,8 @@ pub fn init(context: &Context, args: Init) -> Result<ExitCode> {
 /// Makes a token and prints it alone.
 pub async fn create_token(context: &Context, args: TokenCreate) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let params = TokenParams {
-        role: args.role,
-        site: args.site,
-        ttl_s: Some(args.ttl.as_secs()),
-        uses: Some(args.uses),
-    };
+    let params =
+        TokenParams { role: args.role, site: args.site, ttl_s: Some(args.ttl.as_secs()), uses: Some(args.uses) };
     let token: String = client.call("token.create", &params).await?;
     match context.output {
         output::Format::Json => output::line(&serde_json::json!({ "token": token }).to_string()),
@@ -119,9 +112,15 @@ pub async fn join(context: &Context, args: Join) -> Result<ExitCode> {
     if claims.subject != key.node_id() {
         bail!("the issuer gave a certificate for another node");
     }
-    dir.write_settings(&Settings::new(token.grant.mesh, &enrolment.chain, labels(args.label), enrolment.peers.clone())?)?;
+    dir.write_settings(&Settings::new(
+        token.grant.mesh,
+        &enrolment.chain,
+        labels(args.label),
+        enrolment.peers.clone(),
+    )?)?;
     let answer = serde_json::json!({ "mesh": claims.mesh_name, "node": claims.name, "site": claims.site, "roles": claims.roles });
-    let text = format!("joined mesh {} as node {} at site {}\nnext: holm up", claims.mesh_name, claims.name, claims.site);
+    let text =
+        format!("joined mesh {} as node {} at site {}\nnext: holm up", claims.mesh_name, claims.name, claims.site);
     context.output.say(&answer, &text);
     Ok(ExitCode::SUCCESS)
 }

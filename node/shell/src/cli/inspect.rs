@@ -85,7 +85,14 @@ pub async fn apps(context: &Context, args: List) -> Result<ExitCode> {
     context.output.print(&rows, &["name", "namespace", "type", "revision", "running", "state"], || {
         let row = |r: &AppRow| {
             let running = format!("{}/{}", r.running, r.desired);
-            vec![r.name.to_string(), r.namespace.to_string(), word(&r.kind), r.revision.to_string(), running, word(&r.state)]
+            vec![
+                r.name.to_string(),
+                r.namespace.to_string(),
+                word(&r.kind),
+                r.revision.to_string(),
+                running,
+                word(&r.state),
+            ]
         };
         rows.iter().map(row).collect()
     });
@@ -127,23 +134,27 @@ pub async fn tasks(context: &Context, args: Ps) -> Result<ExitCode> {
     let mut rows: Vec<TaskRow> = list(&client, "task.list", params).await?;
     rows.sort_by(|a, b| (&a.namespace, &a.app, a.slot, a.epoch).cmp(&(&b.namespace, &b.app, b.slot, b.epoch)));
     let now = environment::wall();
-    context.output.print(&rows, &["id", "app", "slot", "node", "site", "state", "pid", "restarts", "age", "reason"], || {
-        let row = |r: &TaskRow| {
-            vec![
-                r.id.to_string(),
-                r.app.to_string(),
-                r.slot.to_string(),
-                r.node.to_string(),
-                r.site.to_string(),
-                r.state.to_string(),
-                r.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
-                r.restarts.to_string(),
-                output::age(r.started_at, now),
-                r.reason.clone(),
-            ]
-        };
-        rows.iter().map(row).collect()
-    });
+    context.output.print(
+        &rows,
+        &["id", "app", "slot", "node", "site", "state", "pid", "restarts", "age", "reason"],
+        || {
+            let row = |r: &TaskRow| {
+                vec![
+                    r.id.to_string(),
+                    r.app.to_string(),
+                    r.slot.to_string(),
+                    r.node.to_string(),
+                    r.site.to_string(),
+                    r.state.to_string(),
+                    r.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
+                    r.restarts.to_string(),
+                    output::age(r.started_at, now),
+                    r.reason.clone(),
+                ]
+            };
+            rows.iter().map(row).collect()
+        },
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -205,9 +216,12 @@ async fn mesh_status(context: &Context, client: &Client) -> Result<ExitCode> {
             vec!["peers".into(), status.peers.to_string()],
             vec!["documents".into(), status.documents.to_string()],
         ];
-        rows.extend(status.heads.iter().map(|(scope, digest)| {
-            vec![format!("heads {scope}"), digest.to_string()[..16].to_owned()]
-        }));
+        rows.extend(
+            status
+                .heads
+                .iter()
+                .map(|(scope, digest)| vec![format!("heads {scope}"), digest.to_string()[..16].to_owned()]),
+        );
         rows
     });
     Ok(ExitCode::SUCCESS)
@@ -221,7 +235,11 @@ pub async fn doctor(context: &Context, target: Target) -> Result<ExitCode> {
     let days = claims.not_after.saturating_sub(environment::wall().seconds()) / 86_400;
     let mut checks = vec![
         check("certificate", days > 30, format!("valid for {days} more days, serial {}", claims.serial)),
-        check("shim", crate::daemon::shim_path().is_ok(), "holm-shim, which keeps tasks alive without the agent".into()),
+        check(
+            "shim",
+            crate::daemon::shim_path().is_ok(),
+            "holm-shim, which keeps tasks alive without the agent".into(),
+        ),
     ];
     let mut counters = std::collections::BTreeMap::new();
     match context.connect(&target).await {

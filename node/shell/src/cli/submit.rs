@@ -12,7 +12,7 @@ use holm_rpc::Client;
 use holm_types::{
     Label,
     api::{AppRef, AppState, AppStatus, Applied, ApplyParams, ScaleParams},
-    manifest::{Format, MAX_MANIFEST_BYTES, Manifest},
+    manifest::{AppType, Format, MAX_MANIFEST_BYTES, Manifest},
     view::TaskState,
 };
 use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
@@ -117,9 +117,10 @@ async fn wait(client: &Client, applied: &Applied, timeout: Duration) -> Result<(
         loop {
             let status: AppStatus = client.call("app.get", &app).await?;
             match status.state {
-                AppState::Running | AppState::Succeeded => return Ok(()),
+                AppState::Succeeded => return Ok(()),
+                AppState::Running if status.kind != AppType::Job => return Ok(()),
                 AppState::Failed => return Err(failure(1, format!("{} failed: {}", app.name, first_reason(&status)))),
-                AppState::Pending | AppState::Removing => last = Some(status),
+                AppState::Running | AppState::Pending | AppState::Removing => last = Some(status),
             }
             tokio::time::sleep(POLL).await;
         }
@@ -163,12 +164,8 @@ pub async fn remove(context: &Context, args: AppArg) -> Result<ExitCode> {
 /// Changes how many tasks run.
 pub async fn scale(context: &Context, args: Scale) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let params = ScaleParams {
-        name: args.app,
-        namespace: args.namespace,
-        replicas: args.replicas,
-        expected_revision: None,
-    };
+    let params =
+        ScaleParams { name: args.app, namespace: args.namespace, replicas: args.replicas, expected_revision: None };
     let scaled: Applied = client.call("app.scale", &params).await?;
     let text = format!("{} scaled to {}, revision {}", scaled.name, args.replicas, scaled.revision);
     match context.output {

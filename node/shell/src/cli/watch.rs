@@ -46,8 +46,7 @@ pub struct Events {
 pub async fn logs(context: &Context, args: Logs) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let stream = if args.stderr { LogStream::Stderr } else { LogStream::Stdout };
-    let mut params =
-        LogsParams { id: None, app: None, namespace: None, stream: Some(stream), follow: args.follow };
+    let mut params = LogsParams { id: None, app: None, namespace: None, stream: Some(stream), follow: args.follow };
     match find_task(&client, &args.name).await? {
         Some(task) => params.id = Some(task),
         None => {
@@ -85,7 +84,9 @@ impl Several {
     fn print(&mut self, context: &Context, item: LogsItem) {
         self.more |= *self.first.get_or_insert_with(|| item.task.clone()) != item.task;
         if context.output == output::Format::Json {
-            output::line(&serde_json::json!({ "task": item.task, "stream": item.stream, "lines": item.lines }).to_string());
+            output::line(
+                &serde_json::json!({ "task": item.task, "stream": item.stream, "lines": item.lines }).to_string(),
+            );
             return;
         }
         for text in &item.lines {

@@ -31,8 +31,9 @@ impl<T> Outbox<T> {
 /// Opens the database and counts this start, durably: a writer that comes back never continues
 /// the sequences of its last life, whatever of them was lost.
 pub fn open(path: &Path) -> Result<(RocksStore, u32)> {
-    let mut store = RocksStore::open(path, Default::default())
-        .with_context(|| format!("cannot open the database {} (does another node run on this folder?)", path.display()))?;
+    let mut store = RocksStore::open(path, Default::default()).with_context(|| {
+        format!("cannot open the database {} (does another node run on this folder?)", path.display())
+    })?;
     let last = store.reader().get(Table::Local, INCARNATION_KEY)?;
     let last = last.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
     let incarnation = last.checked_add(1).context("the node was started too often: enrol it anew")?;

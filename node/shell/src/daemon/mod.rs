@@ -117,10 +117,8 @@ async fn start_runner(
     dir: &DataDir,
     tasks: &mut JoinSet<()>,
 ) -> Result<(Runner, mpsc::Receiver<holm_exec::RunnerEvent>, Vec<holm_exec::Found>)> {
-    let config = RunnerConfig {
-        clock: Arc::new(environment::wall),
-        ..RunnerConfig::new(dir.join("tasks"), shim_path()?)
-    };
+    let config =
+        RunnerConfig { clock: Arc::new(environment::wall), ..RunnerConfig::new(dir.join("tasks"), shim_path()?) };
     Runner::start(config, tasks).await.context("cannot start the task runner")
 }
 
@@ -135,6 +133,7 @@ async fn start_network(
         key: config.key.clone(),
         chain: config.chain.clone(),
         mesh: config.mesh,
+        incarnation: config.incarnation,
         listen,
         mdns: !args.no_mdns,
         clock: Arc::new(environment::wall),

@@ -134,7 +134,12 @@ impl Loop {
             Message::Enrol(asked) => {
                 self.next_id += 1;
                 self.enrolments.insert(self.next_id, asked.reply);
-                Input::Enrol { id: self.next_id, token: asked.token, subject: asked.subject, name: asked.name.to_string() }
+                Input::Enrol {
+                    id: self.next_id,
+                    token: asked.token,
+                    subject: asked.subject,
+                    name: asked.name.to_string(),
+                }
             }
             Message::Listening(reply) => {
                 let _ = reply.send(self.node.listening().to_vec());

@@ -6,11 +6,7 @@ use holm_node_core::{Found, FoundState, Input, RunnerInput};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Forwards the runner's events until it or the loop ends.
-pub fn forward(
-    mut events: mpsc::Receiver<RunnerEvent>,
-    inbox: mpsc::Sender<Message>,
-    tasks: &mut JoinSet<()>,
-) {
+pub fn forward(mut events: mpsc::Receiver<RunnerEvent>, inbox: mpsc::Sender<Message>, tasks: &mut JoinSet<()>) {
     tasks.spawn(async move {
         while let Some(event) = events.recv().await {
             if inbox.send(Message::Input(Input::Runner(input_of(event)))).await.is_err() {

@@ -1,0 +1,36 @@
+# What a person runs is what CI runs: `.ci/run` calls `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help deps build test demo bench fmt
+
+# rustup's usual place, for shells that have not read its profile yet.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+CARGO ?= cargo
+CARGO_FLAGS ?=
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+deps: ## install the system packages that are missing (as root or through sudo), check Rust
+	@.ci/deps
+
+build: deps ## build every binary into target/debug
+	$(CARGO) build --workspace --bins $(CARGO_FLAGS)
+
+test: deps ## format, lints, architecture, then every test, end to end included
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
+	$(CARGO) test --workspace --test architecture $(CARGO_FLAGS) --quiet
+	$(CARGO) build --workspace --bins $(CARGO_FLAGS)
+	$(CARGO) test --workspace $(CARGO_FLAGS)
+
+demo: build ## five nodes, a service, a job, a dead node, a cut cloud, a heal (KEEP=1: leave it up)
+	@KEEP=$(KEEP) $(TARGET)/debug/holm-demo
+
+bench: deps ## the benchmark tables
+	$(CARGO) build --release --workspace --bins $(CARGO_FLAGS)
+	@$(TARGET)/release/holm-bench
+
+fmt: ## format the code
+	$(CARGO) fmt --all

@@ -1,0 +1,138 @@
+//! Who may write what. Decided from the change and its author's certificate alone, never by a
+//! clock, so that all nodes agree. Kinds and keys of later versions are kept and forwarded;
+//! only a rule named here refuses.
+
+use crate::{error::Refusal, members::Members};
+use holm_types::{
+    DocId, DocKind, MeshId, NodeId,
+    cert::{CertChain, Role},
+    change::{SignedChange, Value, keys_of},
+};
+
+/// An author's standing with regard to one change.
+pub(crate) enum Standing {
+    /// It may write this. A certificate that the change brings along is a valid one of its author.
+    Allowed(Option<CertChain>),
+    /// Its certificate is not known yet.
+    Stranger,
+}
+
+/// Whether a node with these roles may submit, change and remove apps.
+///
+/// Every role may: users submit wherever they are, also at an edge gateway that is cut off from
+/// all others, and the mesh promises to take that. A node without any role only watches.
+pub fn may_deploy(roles: &[Role]) -> bool {
+    roles.iter().any(|role| matches!(role, Role::Edge | Role::Keeper | Role::Issuer | Role::Deployer))
+}
+
+pub(crate) fn judge(mesh: &MeshId, members: &Members, change: &SignedChange) -> Result<Standing, Refusal> {
+    let kind = change.doc.kind();
+    let brought = if kind == DocKind::Node { judge_node(mesh, members, change)? } else { None };
+    let roles = match (&brought, members.get(&change.author)) {
+        (Some(chain), _) => chain.claims().map_err(|e| Refusal::Authority(e.to_string()))?.roles.as_slice(),
+        (None, Some(member)) => member.claims.roles.as_slice(),
+        (None, None) => return Ok(Standing::Stranger),
+    };
+    match kind {
+        DocKind::App if !may_deploy(roles) => Err(Refusal::Authority("its author has no role that may deploy".into())),
+        DocKind::Tasks => judge_tasks(change).map(|()| Standing::Allowed(brought)),
+        _ => Ok(Standing::Allowed(brought)),
+    }
+}
+
+/// A node's document is written by that node alone, and begins with its certificate.
+fn judge_node(mesh: &MeshId, members: &Members, change: &SignedChange) -> Result<Option<CertChain>, Refusal> {
+    let refuse = |why: &str| Err(Refusal::Authority(why.into()));
+    if change.doc != DocId::node(&change.author) {
+        return refuse("a node's document is written by that node alone");
+    }
+    let Some(op) = change.change.ops.iter().find(|op| op.key == keys_of::CERT) else {
+        return match change.change.deps.is_empty() {
+            true => refuse("a node's document begins with its certificate"),
+            false => Ok(None),
+        };
+    };
+    let Some(Value::Bytes(bytes)) = &op.value else {
+        return refuse("a node's certificate is bytes and stays");
+    };
+    let chain = CertChain::decode(bytes).map_err(|e| Refusal::Authority(e.to_string()))?;
+    if members.get(&change.author).is_some_and(|member| member.chain == chain) {
+        return Ok(Some(chain));
+    }
+    verify_chain(mesh, &chain, Some(&change.author)).map(|()| Some(chain))
+}
+
+/// Whether a chain is one of this mesh, and of `subject` if that is given.
+pub(crate) fn verify_chain(mesh: &MeshId, chain: &CertChain, subject: Option<&NodeId>) -> Result<(), Refusal> {
+    let claims = chain.verify(mesh).map_err(|e| Refusal::Authority(e.to_string()))?;
+    match subject {
+        Some(subject) if claims.subject != *subject => {
+            Err(Refusal::Authority("the certificate is another node's".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A tasks document says whose tasks it holds; assignments and statuses bear their writer's mark.
+fn judge_tasks(change: &SignedChange) -> Result<(), Refusal> {
+    let refuse = |why: &str| Err(Refusal::Authority(why.into()));
+    let mark = change.author.mark();
+    let mut named = !change.change.deps.is_empty();
+    for op in &change.change.ops {
+        if op.key == TASKS_APP {
+            if op.value.as_ref().and_then(TasksOf::read).is_none_or(|of| of.doc() != change.doc) {
+                return refuse("the tasks document is not that of the app that it names");
+            }
+            named = true;
+        } else if marked(&op.key) && op.key.rsplit('/').next() != Some(mark.as_str()) {
+            return refuse("an assignment or status bears the mark of another writer");
+        }
+    }
+    if named { Ok(()) } else { refuse("a tasks document begins with the name of its app") }
+}
+
+/// Whether a key ends in its only writer's mark.
+fn marked(key: &str) -> bool {
+    key.starts_with("as/") || key.starts_with("st/")
+}
+
+/// Key of a tasks document that says whose tasks it holds.
+pub const TASKS_APP: &str = "app";
+
+/// Whose tasks a tasks document holds: the value of [`TASKS_APP`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TasksOf {
+    /// The app's document.
+    pub app: DocId,
+    /// The app's generation.
+    pub generation: u64,
+    /// The group of slots ([`holm_types::view::AppView::group_of`]).
+    pub group: u32,
+}
+
+impl TasksOf {
+    /// The document that holds them.
+    pub fn doc(&self) -> DocId {
+        DocId::tasks(&self.app, self.generation, self.group)
+    }
+
+    /// As it stands in the document.
+    pub fn value(&self) -> Value {
+        let mut bytes = self.app.0.to_vec();
+        bytes.extend(self.generation.to_be_bytes());
+        bytes.extend(self.group.to_be_bytes());
+        Value::Bytes(bytes)
+    }
+
+    /// Reads what [`TasksOf::value`] wrote.
+    pub fn read(value: &Value) -> Option<TasksOf> {
+        let Value::Bytes(bytes) = value else { return None };
+        let (app, rest) = bytes.split_first_chunk::<16>()?;
+        let (generation, group) = rest.split_first_chunk::<8>()?;
+        Some(TasksOf {
+            app: DocId(*app),
+            generation: u64::from_be_bytes(*generation),
+            group: u32::from_be_bytes(group.try_into().ok()?),
+        })
+    }
+}

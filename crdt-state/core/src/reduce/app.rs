@@ -1,0 +1,93 @@
+//! The reduction of an app's document.
+
+use crate::registers::{Register, Registers};
+use holm_types::{
+    ActorId, DocId, NodeId,
+    change::{Value, keys_of},
+    manifest::Manifest,
+    view::{AppView, Conflict},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The app's life, if its document has one: odd while it lives in that generation, the next
+/// even number once it is removed.
+///
+/// Of concurrent values a live one is preferred, so that an apply wins over a remove that it
+/// could not see; then the highest.
+pub fn life_of(registers: &Registers) -> Option<u64> {
+    uints(registers, keys_of::LIFE).max_by_key(|life| (life % 2, *life))
+}
+
+fn uints<'a>(registers: &'a Registers, key: &str) -> impl Iterator<Item = u64> + use<'a> {
+    let values = registers.get(key).into_iter().flatten();
+    values.filter_map(|register| if let Value::Uint(n) = register.value { Some(n) } else { None })
+}
+
+/// The app, unless its document does not make a valid one (yet).
+pub(super) fn reduce(
+    doc: &DocId,
+    registers: &Registers,
+    authors: &BTreeMap<ActorId, NodeId>,
+    bad: &mut usize,
+) -> Option<AppView> {
+    let life = life_of(registers).filter(|life| *life > 0)?;
+    let mut fields = Vec::new();
+    let mut conflicts = Vec::new();
+    let prefix = keys_of::spec("");
+    let spec = registers.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+    for (key, values) in spec {
+        let field = &key[prefix.len()..];
+        let texts: Vec<(&Register, &str)> = values.iter().filter_map(text).collect();
+        *bad += values.len() - texts.len();
+        if let Some((_, holds)) = texts.first() {
+            fields.push((field, *holds));
+            conflicts.extend(conflict(field, &texts, authors));
+        }
+    }
+    let manifest = Manifest::from_fields(fields).ok();
+    let Some(manifest) = manifest.filter(|m| DocId::app(&m.namespace, &m.name) == *doc) else {
+        *bad += 1;
+        return None;
+    };
+    Some(AppView {
+        doc: *doc,
+        // A removed app keeps the generation in which it lived: its tasks still have to be seen.
+        generation: if life % 2 == 1 { life } else { life - 1 },
+        live: life % 2 == 1,
+        revision: uints(registers, keys_of::REVISION).max().unwrap_or(0),
+        template: manifest.template(),
+        manifest: Arc::new(manifest),
+        conflicts,
+        slots: BTreeMap::new(),
+    })
+}
+
+fn text(register: &Register) -> Option<(&Register, &str)> {
+    match &register.value {
+        Value::Text(text) => Some((register, text)),
+        _ => None,
+    }
+}
+
+/// Edits of one field that did not see each other, when they differ.
+fn conflict(field: &str, values: &[(&Register, &str)], authors: &BTreeMap<ActorId, NodeId>) -> Option<Conflict> {
+    let (kept, rest) = values.split_first()?;
+    let mut seen = BTreeSet::from([kept.1]);
+    let lost: Vec<_> = rest.iter().filter(|(_, text)| seen.insert(text)).collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let value = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| text.into());
+    let writer = |register: &Register| {
+        authors.get(&register.actor).map_or_else(|| register.actor.to_string(), NodeId::to_string)
+    };
+    Some(Conflict {
+        field: field.to_owned(),
+        kept: value(kept.1),
+        lost: lost.iter().map(|(_, text)| value(text)).collect(),
+        writers: std::iter::once(kept).chain(lost.iter().copied()).map(|(register, _)| writer(register)).collect(),
+    })
+}

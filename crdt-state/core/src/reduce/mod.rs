@@ -1,0 +1,147 @@
+//! The reducer: from the concurrent values of all writers to what every node believes.
+//!
+//! It is a function of the registers alone, so two nodes that hold the same documents believe
+//! the same, in whatever order these arrived. It is incremental: a change of one slot reduces
+//! that slot again and nothing else.
+
+mod app;
+mod slot;
+
+pub use app::life_of;
+
+use crate::{
+    authority::{TASKS_APP, TasksOf},
+    entity::Entity,
+    registers::Registers,
+};
+use holm_types::{
+    ActorId, DocId, NodeId, Slot,
+    change::{Value, keys_of},
+    manifest::AppType,
+    view::{AppView, NodeInfo},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the reducer reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) docs: &'a BTreeMap<DocId, Entity>,
+    pub(crate) authors: &'a BTreeMap<ActorId, NodeId>,
+}
+
+impl<'a> Source<'a> {
+    fn registers(self, doc: &DocId) -> Option<&'a Registers> {
+        self.docs.get(doc).map(|entity| &entity.registers)
+    }
+}
+
+/// The reduced views, and what is needed to keep them so.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    apps: BTreeMap<DocId, AppView>,
+    /// Tasks documents that said whose they are.
+    tasks: BTreeMap<DocId, TasksOf>,
+    /// The tasks documents of a generation of an app, whether the app is known or not.
+    generations: BTreeMap<(DocId, u64), BTreeSet<DocId>>,
+    /// Values met that make no sense.
+    bad: usize,
+}
+
+impl Views {
+    pub(crate) fn apps(&self) -> &BTreeMap<DocId, AppView> {
+        &self.apps
+    }
+
+    pub(crate) fn lend_apps(&mut self) -> BTreeMap<DocId, AppView> {
+        std::mem::take(&mut self.apps)
+    }
+
+    pub(crate) fn return_apps(&mut self, apps: BTreeMap<DocId, AppView>) {
+        self.apps = apps;
+    }
+
+    /// How many senseless values were met since the last call.
+    pub(crate) fn take_bad(&mut self) -> usize {
+        std::mem::take(&mut self.bad)
+    }
+
+    /// An app's document changed.
+    pub(crate) fn update_app(&mut self, source: Source<'_>, doc: &DocId) {
+        let old = self.apps.remove(doc);
+        let Some(registers) = source.registers(doc) else { return };
+        let Some(mut view) = app::reduce(doc, registers, source.authors, &mut self.bad) else { return };
+        match old {
+            Some(old) if old.generation == view.generation => view.slots = old.slots,
+            _ => self.reduce_all_slots(source, &mut view),
+        }
+        self.apps.insert(*doc, view);
+    }
+
+    /// Keys of a tasks document changed; gives the app that it belongs to.
+    pub(crate) fn update_tasks<'k>(
+        &mut self,
+        source: Source<'_>,
+        doc: &DocId,
+        keys: impl Iterator<Item = &'k str>,
+    ) -> Option<DocId> {
+        let registers = source.registers(doc)?;
+        let of = *match self.tasks.entry(*doc) {
+            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::btree_map::Entry::Vacant(new) => {
+                let of = registers.get(TASKS_APP)?.iter().find_map(|register| TasksOf::read(&register.value))?;
+                self.generations.entry((of.app, of.generation)).or_default().insert(*doc);
+                new.insert(of)
+            }
+        };
+        let view = self.apps.get_mut(&of.app).filter(|view| view.generation == of.generation);
+        if let Some(view) = view {
+            let slots: BTreeSet<Slot> = keys.filter_map(|key| keys_of::parse_slot(key).map(|key| key.slot)).collect();
+            for slot in slots {
+                reduce_slot(source, view, slot, &mut self.bad);
+            }
+        }
+        Some(of.app)
+    }
+
+    fn reduce_all_slots(&mut self, source: Source<'_>, view: &mut AppView) {
+        let docs = self.generations.get(&(view.doc, view.generation)).into_iter().flatten();
+        let keys = docs.filter_map(|doc| source.registers(doc)).flat_map(|registers| registers.keys());
+        let slots: BTreeSet<Slot> = keys.filter_map(|key| keys_of::parse_slot(key).map(|key| key.slot)).collect();
+        for slot in slots {
+            reduce_slot(source, view, slot, &mut self.bad);
+        }
+    }
+}
+
+/// A slot stands in the document that its app's type groups it into. As the type can be edited
+/// while tasks run, the groups of all types are looked at, whatever the type is now.
+fn reduce_slot(source: Source<'_>, view: &mut AppView, slot: Slot, bad: &mut usize) {
+    let groups: BTreeSet<u32> = [AppType::Service, AppType::Daemon, AppType::Job, AppType::Cron]
+        .into_iter()
+        .map(|kind| AppView::group_of(kind, slot))
+        .collect();
+    let docs: Vec<&Registers> = groups
+        .into_iter()
+        .filter_map(|group| source.registers(&DocId::tasks(&view.doc, view.generation, group)))
+        .collect();
+    match slot::reduce(slot, &docs, source.authors, bad) {
+        Some(reduced) => view.slots.insert(slot, reduced),
+        None => view.slots.remove(&slot),
+    };
+}
+
+/// What a node says of itself, if its document says it well.
+pub(crate) fn node_info(registers: &Registers, bad: &mut usize) -> Option<NodeInfo> {
+    for register in registers.get(keys_of::INFO)? {
+        let info = match &register.value {
+            Value::Text(json) => serde_json::from_str(json).ok(),
+            Value::Bytes(json) => serde_json::from_slice(json).ok(),
+            Value::Uint(_) => None,
+        };
+        match info {
+            Some(info) => return Some(info),
+            None => *bad += 1,
+        }
+    }
+    None
+}

@@ -1,0 +1,59 @@
+//! The reduction of one slot: all assignments with what their nodes say. Which one holds is
+//! the scheduler's to say.
+
+use crate::registers::{Register, Registers};
+use holm_types::{
+    ActorId, NodeId, Slot, cbor,
+    change::{MAX_VALUE_BYTES, Value, keys_of},
+    view::{Assignment, Placement, SlotView, TaskStatus},
+};
+use std::collections::BTreeMap;
+
+/// The slot as the documents say it; nothing if it was never assigned.
+pub(super) fn reduce(
+    slot: Slot,
+    docs: &[&Registers],
+    authors: &BTreeMap<ActorId, NodeId>,
+    bad: &mut usize,
+) -> Option<SlotView> {
+    let mut found = BTreeMap::new();
+    let prefix = format!("as/{slot}/");
+    for registers in docs {
+        let range = registers.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        for (key, values) in range {
+            let Some(key) = keys_of::parse_slot(key) else { continue };
+            let Some((register, placement)) =
+                first(values, bad, |bytes| cbor::from_canonical::<Placement>("placement", bytes, MAX_VALUE_BYTES).ok())
+            else {
+                continue;
+            };
+            let Some(writer) = authors.get(&register.actor).copied() else { continue };
+            // The key bears the mark of this node: no other node's word counts.
+            let said_at = keys_of::status(slot, key.epoch, &placement.node);
+            let status = docs.iter().find_map(|registers| {
+                let values = registers.get(&said_at)?;
+                first(values, bad, |bytes| TaskStatus::decode(bytes).ok()).map(|(_, status)| status)
+            });
+            found.entry((key.epoch, writer)).or_insert(Assignment { epoch: key.epoch, writer, placement, status });
+        }
+    }
+    let assignments: Vec<Assignment> = found.into_values().collect();
+    (!assignments.is_empty()).then_some(SlotView { assignments })
+}
+
+/// The first value that makes sense; a single-writer key has more than one value only when its
+/// writer came back in another incarnation.
+fn first<'a, T>(
+    values: &'a [Register],
+    bad: &mut usize,
+    decode: impl Fn(&[u8]) -> Option<T>,
+) -> Option<(&'a Register, T)> {
+    for register in values {
+        let decoded = if let Value::Bytes(bytes) = &register.value { decode(bytes) } else { None };
+        match decoded {
+            Some(value) => return Some((register, value)),
+            None => *bad += 1,
+        }
+    }
+    None
+}

@@ -1,0 +1,266 @@
+//! Taking in a change: is it known, well formed, allowed, does it follow; then apply, and
+//! queue its rows.
+
+use super::{Outcome, State};
+use crate::{
+    authority::{self, Standing},
+    document::Document,
+    entity::{Entity, Tip},
+    error::{Refusal, StateError},
+    layout,
+    orphans::Want,
+    reduce::{self, Source},
+    registers::{self, Register},
+    store::Table,
+    validate::{self, Ancestry},
+    wire,
+};
+use holm_types::{
+    ActorId, DocId, DocKind, Wall,
+    cert::CertChain,
+    change::{MAX_CHANGE_BYTES, SignedChange, keys_of},
+};
+use std::time::Duration;
+
+/// A date this far ahead of this node's clock is counted: one of the two clocks is wrong.
+const FUTURE: Duration = Duration::from_secs(300);
+
+/// What [`State::admit`] found.
+pub(super) enum Verdict {
+    Applied,
+    Known,
+    Waits(Want),
+}
+
+/// What the engine says after a change: the values of each key that it wrote.
+type Written = Vec<(String, Vec<Register>)>;
+
+impl State {
+    /// Takes in a change whose signature has been verified ([`crate::verify_batch`]).
+    pub fn apply(&mut self, change: SignedChange, now: Wall) -> Outcome {
+        match self.admit(&change) {
+            Ok(Verdict::Applied) => {
+                if change.change.time > now.after(FUTURE).0 {
+                    self.counters.add("future_dated", 1);
+                }
+                self.notice_own(&change);
+                Outcome::Applied { released: self.release(now) }
+            }
+            Ok(Verdict::Known) => {
+                self.counters.add("known", 1);
+                Outcome::Known
+            }
+            Ok(Verdict::Waits(want)) => {
+                if !self.orphans.contains(&change.hash) {
+                    self.counters.add("orphaned", 1);
+                    self.hold(change, want);
+                }
+                Outcome::Orphan
+            }
+            Err(refusal) => self.refuse(&change, &refusal, now),
+        }
+    }
+
+    /// Judges the orphans that are ready again, and those that these release in turn.
+    pub(super) fn release(&mut self, now: Wall) -> usize {
+        let mut released = 0;
+        while let Some(orphan) = self.orphans.pop_ready() {
+            match self.admit(&orphan) {
+                Ok(Verdict::Applied) => {
+                    self.notice_own(&orphan);
+                    released += 1;
+                }
+                Ok(Verdict::Known) => {}
+                Ok(Verdict::Waits(want)) => self.hold(orphan, want),
+                Err(refusal) => {
+                    self.refuse(&orphan, &refusal, now);
+                }
+            }
+        }
+        released
+    }
+
+    fn hold(&mut self, change: SignedChange, want: Want) {
+        let size = change.encode().map_or(MAX_CHANGE_BYTES, |bytes| bytes.len());
+        let dropped = self.orphans.hold(change, size, want);
+        self.counters.add("orphans_dropped", dropped);
+    }
+
+    fn refuse(&mut self, change: &SignedChange, refusal: &Refusal, now: Wall) -> Outcome {
+        let why = refusal.to_string();
+        if let Some(name) = refusal.counter() {
+            self.counters.add(name, 1);
+        }
+        // A failing store says nothing about the change: anti-entropy will bring it again.
+        if !matches!(refusal, Refusal::Local(_)) {
+            self.counters.add("refused", 1);
+            self.quarantine.add(&mut self.overlay, change, &why, now);
+        }
+        Outcome::Refused(why)
+    }
+
+    /// A change of this node's that it did not know: its store is older than what it has said.
+    /// Its present incarnation may have been used before, so it goes on to the next one.
+    fn notice_own(&mut self, change: &SignedChange) {
+        let Some(theirs) = change.change.actors.first().filter(|_| change.author == self.me) else { return };
+        if theirs.incarnation() >= self.actor.incarnation() {
+            self.counters.add("own_actor_returned", 1);
+            self.begin_incarnation(theirs.incarnation().saturating_add(1));
+        }
+    }
+
+    pub(super) fn begin_incarnation(&mut self, incarnation: u32) {
+        self.actor = ActorId::new(&self.me, incarnation);
+        self.overlay.put(Table::Local, layout::INCARNATION.to_vec(), Some(incarnation.to_be_bytes().to_vec()));
+        self.overlay.need_sync();
+    }
+
+    /// Judges a change and applies it if it is valid and everything it needs is here.
+    pub(super) fn admit(&mut self, signed: &SignedChange) -> Result<Verdict, Refusal> {
+        let actor = *signed.actor().map_err(|_| Refusal::Form("no actor"))?;
+        if self.is_known(signed, &actor)? {
+            return Ok(Verdict::Known);
+        }
+        let change = wire::rebuild_signed(signed)?;
+        let encoded = signed.encode().map_err(|_| Refusal::Form("the change is too long"))?;
+        if self.docs.get(&signed.doc).is_some_and(|entity| entity.scope != signed.scope) {
+            return Err(Refusal::Scope);
+        }
+        let chain = match authority::judge(&self.mesh, &self.members, signed)? {
+            Standing::Allowed(chain) => chain,
+            Standing::Stranger => return Ok(Verdict::Waits(Want::Member(signed.author))),
+        };
+        let mut document = self.load(&signed.doc)?;
+        match validate::judge(&document, self.docs.get(&signed.doc), &signed.change) {
+            Ok(Ancestry::Follows) => {}
+            Ok(Ancestry::Misses(hash)) => {
+                self.unload(signed.doc, document);
+                return Ok(Verdict::Waits(Want::Change(hash)));
+            }
+            Err(refusal) => {
+                if !matches!(refusal, Refusal::Panic) {
+                    self.unload(signed.doc, document);
+                }
+                return Err(refusal);
+            }
+        }
+        // On an error the document is in doubt: it is dropped here, and replayed at its next use.
+        document.apply(signed.hash, &signed.change, change)?;
+        let keys = signed.change.ops.iter().map(|op| op.key.clone());
+        let written: Written =
+            keys.map(|key| document.values(&key).map(|values| (key, values))).collect::<Result<_, _>>()?;
+        self.commit(signed, &encoded, &document, written, chain)?;
+        self.unload(signed.doc, document);
+        Ok(Verdict::Applied)
+    }
+
+    fn is_known(&self, signed: &SignedChange, actor: &ActorId) -> Result<bool, StateError> {
+        let Some(tip) = self.docs.get(&signed.doc).and_then(|entity| entity.tips.get(actor)) else {
+            return Ok(false);
+        };
+        if signed.change.seq >= tip.seq {
+            return Ok(signed.hash == tip.hash);
+        }
+        let key = layout::change_key(&signed.doc, actor, signed.change.seq);
+        match self.overlay.get(Table::Changes, &key)? {
+            Some(row) => Ok(layout::decode_change(&signed.doc, &row)?.hash == signed.hash),
+            None => Ok(false),
+        }
+    }
+
+    /// Takes a document from the cache, or replays it from the log.
+    pub(super) fn load(&mut self, doc: &DocId) -> Result<Document, Refusal> {
+        if let Some(document) = self.cache.take(doc) {
+            return Ok(document);
+        }
+        let Some(entity) = self.docs.get(doc) else { return Ok(Document::new()) };
+        let mut log: Vec<SignedChange> = Vec::new();
+        self.overlay.each(Table::Changes, &doc.0, |_, row| {
+            log.push(layout::decode_change(doc, row)?);
+            Ok::<(), StateError>(())
+        })?;
+        log.sort_by_key(|signed| signed.change.start_op);
+        let broken = |why: &str| Refusal::Local(layout::corrupt("changes", doc, why));
+        let document = Document::replay(&log).map_err(|refusal| broken(&refusal.to_string()))?;
+        match document.heads() == entity.heads {
+            true => Ok(document),
+            false => Err(broken("the log does not lead to the heads")),
+        }
+    }
+
+    /// Puts a document back.
+    pub(super) fn unload(&mut self, doc: DocId, document: Document) {
+        if document.len() > 0 {
+            self.cache.put(doc, document);
+        }
+    }
+
+    /// Makes an applied change part of everything that is derived from documents.
+    fn commit(
+        &mut self,
+        signed: &SignedChange,
+        encoded: &[u8],
+        document: &Document,
+        written: Written,
+        chain: Option<CertChain>,
+    ) -> Result<(), Refusal> {
+        let doc = signed.doc;
+        let actor = *signed.actor().map_err(StateError::from)?;
+        let tip = Tip { seq: signed.change.seq, hash: signed.hash };
+        let rows = written
+            .iter()
+            .map(|(_, values)| if values.is_empty() { Ok(None) } else { registers::encode(values).map(Some) })
+            .collect::<Result<Vec<_>, StateError>>()?;
+        let actor_row = layout::actor_row(&signed.author, &tip)?;
+        let keys: Vec<String> = written.iter().map(|(key, _)| key.clone()).collect();
+
+        let entity = self.docs.entry(doc).or_insert_with(|| Entity::new(signed.scope.clone(), Vec::new()));
+        entity.heads = document.heads();
+        entity.tips.insert(actor, tip);
+        for (key, values) in written {
+            if values.is_empty() {
+                entity.registers.remove(&key);
+            } else {
+                entity.registers.insert(key, values);
+            }
+        }
+        let head_row = layout::head_row(entity)?;
+        self.digests.set(&entity.scope, &doc, entity.digest(&doc));
+        self.authors.insert(actor, signed.author);
+
+        let log_row = layout::change_row(signed.change.start_op, encoded);
+        self.overlay.put(Table::Changes, layout::change_key(&doc, &actor, tip.seq), Some(log_row));
+        self.overlay.put(Table::Heads, doc.0.to_vec(), Some(head_row));
+        self.overlay.put(Table::Actors, layout::actor_key(&doc, &actor), Some(actor_row));
+        for (key, row) in keys.iter().zip(rows) {
+            self.overlay.put(Table::Views, layout::view_key(&doc, key), row);
+        }
+        if let Some(chain) = chain {
+            self.learn(chain)?;
+        }
+        self.reduce(signed, &keys);
+        self.counters.add("applied", 1);
+        self.orphans.wake(&Want::Change(signed.hash));
+        Ok(())
+    }
+
+    fn reduce(&mut self, signed: &SignedChange, keys: &[String]) {
+        let doc = signed.doc;
+        let source = Source { docs: &self.docs, authors: &self.authors };
+        let mut bad = 0;
+        match doc.kind() {
+            DocKind::Node if keys.iter().any(|key| key == keys_of::INFO) => {
+                let info = self.docs.get(&doc).and_then(|entity| reduce::node_info(&entity.registers, &mut bad));
+                self.members.describe(&signed.author, info);
+            }
+            DocKind::App => self.views.update_app(source, &doc),
+            DocKind::Tasks => {
+                let app = self.views.update_tasks(source, &doc, keys.iter().map(String::as_str));
+                self.changed.extend(app);
+            }
+            DocKind::Node | DocKind::Other(_) => {}
+        }
+        self.changed.insert(doc);
+        self.counters.add("bad_views", bad + self.views.take_bad());
+    }
+}

@@ -1,0 +1,126 @@
+//! Opening: what stays in memory is read back from the rows that hold it. No document is
+//! loaded and no change is replayed.
+
+use super::State;
+use crate::{
+    cache::Cache,
+    counters::Counters,
+    digest::Digests,
+    entity::Entity,
+    error::StateError,
+    layout,
+    members::Members,
+    orphans::Orphans,
+    overlay::Overlay,
+    quarantine::Quarantine,
+    reduce::{self, Source, Views},
+    registers,
+    store::{StoreRead, Table},
+};
+use holm_types::{ActorId, DocId, DocKind, MeshId, NodeId, cert::CertChain, keys::KeyPair};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl State {
+    /// The state that a store holds; an empty one for an empty store.
+    ///
+    /// `incarnation` must be a new one after a restore or an unclean start. It is raised if the
+    /// store knows of a later one.
+    ///
+    /// # Errors
+    /// The store failed or is corrupt.
+    pub fn open(mesh: MeshId, key: KeyPair, incarnation: u32, store: Box<dyn StoreRead>) -> Result<State, StateError> {
+        let overlay = Overlay::new(store);
+        let quarantine = Quarantine::open(&overlay)?;
+        let me = key.node_id();
+        let mut state = State {
+            mesh,
+            key,
+            me,
+            actor: ActorId::new(&me, incarnation),
+            overlay,
+            docs: BTreeMap::new(),
+            cache: Cache::default(),
+            authors: BTreeMap::new(),
+            members: Members::default(),
+            orphans: Orphans::default(),
+            digests: Digests::default(),
+            views: Views::default(),
+            quarantine,
+            changed: BTreeSet::new(),
+            counters: Counters::default(),
+        };
+        state.read_documents()?;
+        state.read_members()?;
+        state.reduce_everything();
+        state.read_incarnation()?;
+        Ok(state)
+    }
+
+    fn read_documents(&mut self) -> Result<(), StateError> {
+        let State { overlay, docs, authors, digests, .. } = self;
+        overlay.each(Table::Heads, b"", |key, row| {
+            let (doc, _) = layout::split_doc("heads", key)?;
+            let entity = layout::read_head(&doc, row)?;
+            digests.set(&entity.scope, &doc, entity.digest(&doc));
+            docs.insert(doc, entity);
+            Ok::<(), StateError>(())
+        })?;
+        overlay.each(Table::Actors, b"", |key, row| {
+            let (doc, actor, node, tip) = layout::read_actor(key, row)?;
+            entity(docs, "actors", &doc)?.tips.insert(actor, tip);
+            authors.insert(actor, node);
+            Ok::<(), StateError>(())
+        })?;
+        overlay.each(Table::Views, b"", |key, row| {
+            let (doc, name) = layout::read_view_key(key)?;
+            let values = registers::decode(row).map_err(|e| layout::corrupt("views", &doc, &e.to_string()))?;
+            entity(docs, "views", &doc)?.registers.insert(name.to_owned(), values);
+            Ok::<(), StateError>(())
+        })
+    }
+
+    fn read_members(&mut self) -> Result<(), StateError> {
+        let State { overlay, members, .. } = self;
+        overlay.each(Table::Local, layout::MEMBERS, |_, row| {
+            members.learn(CertChain::decode(row)?)?;
+            Ok::<(), StateError>(())
+        })
+    }
+
+    fn reduce_everything(&mut self) {
+        let source = Source { docs: &self.docs, authors: &self.authors };
+        let mut bad = 0;
+        let ids: Vec<NodeId> = self.members.all().keys().copied().collect();
+        for id in ids {
+            let info = self.docs.get(&DocId::node(&id)).and_then(|e| reduce::node_info(&e.registers, &mut bad));
+            self.members.describe(&id, info);
+        }
+        for (doc, entity) in &self.docs {
+            match doc.kind() {
+                DocKind::App => self.views.update_app(source, doc),
+                DocKind::Tasks => {
+                    self.views.update_tasks(source, doc, entity.registers.keys().map(String::as_str));
+                }
+                DocKind::Node | DocKind::Other(_) => {}
+            }
+        }
+        self.counters.add("bad_views", bad + self.views.take_bad());
+    }
+
+    fn read_incarnation(&mut self) -> Result<(), StateError> {
+        let row = self.overlay.get(Table::Local, layout::INCARNATION)?;
+        let stored = row.and_then(|row| <[u8; 4]>::try_from(row).ok()).map_or(0, u32::from_be_bytes);
+        let own = self.authors.iter().filter(|(_, node)| **node == self.me).map(|(actor, _)| actor.incarnation());
+        let latest = own.chain([stored, self.actor.incarnation()]).max().unwrap_or(0);
+        self.actor = ActorId::new(&self.me, latest);
+        Ok(())
+    }
+}
+
+fn entity<'a>(
+    docs: &'a mut BTreeMap<DocId, Entity>,
+    table: &'static str,
+    doc: &DocId,
+) -> Result<&'a mut Entity, StateError> {
+    docs.get_mut(doc).ok_or_else(|| layout::corrupt(table, doc, "a row of a document without heads"))
+}

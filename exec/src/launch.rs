@@ -1,0 +1,261 @@
+//! Starts a shim and hears from it; and, when it ended, collects what it left. All of this blocks, shortly:
+//! it runs on the blocking threads of the runtime, a bounded number at a time.
+
+use crate::{
+    ExecError,
+    folder::{LaunchFile, Progress, StateFile, TaskFolder},
+    logs::read_tail,
+    proc::{Process, boot_id},
+    sys,
+    task::{Exit, OUTPUT_TAIL, Stream, TaskSpec},
+};
+use holm_types::Wall;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, PipeReader, Read},
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A shim that has not spoken for so long is taken for stuck.
+const SHIM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a killed command may take to go.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest thing a shim says.
+const MAX_REPLY: usize = 4096;
+
+/// What every launch of a runner has in common.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    pub dir: PathBuf,
+    pub shim: PathBuf,
+    pub base_env: BTreeMap<String, String>,
+    pub boot: String,
+    /// Says that `dir` has an owner, until the last launch under way is through.
+    _lock: fs::File,
+}
+
+/// A command that runs, and how to hear of its end.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub process: Process,
+    pub started_at: Wall,
+    pub watch: Watch,
+}
+
+/// What the end of a shim is noticed by.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    /// A descriptor that becomes readable.
+    PidFd(OwnedFd),
+    /// None could be had (no descriptor free, an old kernel): look at this process now and then.
+    Look(Process),
+}
+
+impl Watch {
+    /// Watches `shim`; `None` when it is not there any more.
+    pub fn new(shim: Process) -> Option<Watch> {
+        match sys::pidfd_open(shim.pid) {
+            // Compared after opening: a descriptor of the right process can no longer become a wrong one.
+            Ok(fd) => shim.is_alive().then_some(Watch::PidFd(fd)),
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => None,
+            Err(_) => Some(Watch::Look(shim)),
+        }
+    }
+}
+
+impl Launcher {
+    /// A launcher for tasks under `dir`, of which `lock` is the proof of ownership.
+    pub fn new(dir: PathBuf, shim: PathBuf, base_env: BTreeMap<String, String>, lock: fs::File) -> Launcher {
+        Launcher { dir, shim, base_env, boot: boot_id(), _lock: lock }
+    }
+
+    /// The folder of a task.
+    pub fn folder(&self, id: &holm_types::TaskId) -> TaskFolder {
+        TaskFolder::new(self.dir.join(id.as_str()))
+    }
+
+    /// Starts the task and returns once its command runs.
+    pub fn launch(&self, spec: &TaskSpec, progress: &Progress) -> Result<Launched, ExecError> {
+        let folder = self.folder(&spec.id);
+        match fs::create_dir(folder.path()) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                // A shim that has written its exit record has only to exit itself.
+                if folder.has_shim() && !folder.exit().is_ok_and(|exit| exit.is_some()) {
+                    return Err(ExecError::Start(format!("{} already runs", spec.id)));
+                }
+                folder.write_progress(progress)?;
+                folder.clear_run()?;
+            }
+            Err(e) => return Err(ExecError::io("create", folder.path())(e)),
+        }
+        let launch = LaunchFile { task: spec.clone(), base_env: self.base_env.clone(), boot: self.boot.clone() };
+        let lock = folder.write_launch_file(&launch)?;
+        let (mut child, pipe) = self.spawn_shim(folder.path(), lock)?;
+        match hear(pipe) {
+            Ok(Reply { process, started_at }) => Ok(Launched { process, started_at, watch: watch_child(&child) }),
+            Err(reason) => {
+                abandon(&mut child, &folder);
+                Err(ExecError::Start(reason))
+            }
+        }
+    }
+
+    /// Nothing here needs code to run between fork and exec, so that std can take posix_spawn: it does not copy
+    /// the page tables of an agent that holds a database.
+    fn spawn_shim(&self, folder: &Path, lock: fs::File) -> Result<(Child, PipeReader), ExecError> {
+        let (reader, writer) = io::pipe().map_err(ExecError::io("make a pipe for", folder))?;
+        let child = Command::new(&self.shim)
+            .arg(folder)
+            .env_clear()
+            .stdin(Stdio::from(lock))
+            .stdout(writer)
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(ExecError::io("start the shim", &self.shim))?;
+        Ok((child, reader))
+    }
+}
+
+fn watch_child(child: &Child) -> Watch {
+    // Our child cannot be mistaken for another: its number is not free before we have reaped it.
+    match sys::pidfd_open(child.id()) {
+        Ok(fd) => Watch::PidFd(fd),
+        Err(_) => Watch::Look(Process::of(child.id()).unwrap_or(Process { pid: child.id(), start: 0 })),
+    }
+}
+
+/// Ends a shim that said "failed" (it is about to go anyway) or nothing at all.
+fn abandon(child: &mut Child, folder: &TaskFolder) {
+    if folder.exit().is_ok_and(|exit| exit.is_none()) {
+        // An error means that it is gone already.
+        let _ = child.kill();
+        if let Some(command) = folder.living_command() {
+            command.kill_group_and_wait(KILL_PATIENCE);
+        }
+    }
+    let _ = child.wait();
+}
+
+struct Reply {
+    process: Process,
+    started_at: Wall,
+}
+
+/// Reads the one line that a shim says.
+fn hear(mut pipe: PipeReader) -> Result<Reply, String> {
+    let deadline = Instant::now() + SHIM_PATIENCE;
+    let mut said = Vec::new();
+    loop {
+        let left =
+            PollTimeout::try_from(deadline.saturating_duration_since(Instant::now())).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(0) => return Err(format!("the shim said nothing for {} s", SHIM_PATIENCE.as_secs())),
+            Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(e) => return Err(format!("cannot hear the shim: {e}")),
+        }
+        let mut buffer = [0; 512];
+        match pipe.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => said.extend_from_slice(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(format!("cannot hear the shim: {e}")),
+        }
+        if said.contains(&b'\n') || said.len() > MAX_REPLY {
+            break;
+        }
+    }
+    understand(&String::from_utf8_lossy(&said))
+}
+
+fn understand(said: &str) -> Result<Reply, String> {
+    let line = said.trim_end();
+    if let Some(reason) = line.strip_prefix("failed ") {
+        return Err(reason.to_owned());
+    }
+    let mut words = line.split(' ');
+    let parsed = (words.next() == Some("started"))
+        .then(|| Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?)));
+    match parsed.flatten() {
+        Some((pid, start, started_at)) => Ok(Reply { process: Process { pid, start }, started_at: Wall(started_at) }),
+        None if line.is_empty() => Err("the shim ended before it said anything".to_owned()),
+        None => Err(format!("the shim said {:?}", line.chars().take(200).collect::<String>())),
+    }
+}
+
+/// How a task ended: what its shim left, or what can be told without it. `shim` is the descriptor
+/// through which the end was noticed; a shim that is our child is reaped.
+pub(crate) fn collect(folder: &TaskFolder, shim: &Watch, now: Wall) -> (Exit, Vec<u8>) {
+    let status = reap(shim);
+    let state = folder.state().ok().flatten();
+    let exit = match folder.exit() {
+        Ok(Some(exit)) => exit.into(),
+        other => without_record(folder, status, other.err(), now),
+    };
+    (exit, output_tail(folder, state.as_ref()))
+}
+
+/// The last bytes that the run of `state` wrote.
+pub(crate) fn output_tail(folder: &TaskFolder, state: Option<&StateFile>) -> Vec<u8> {
+    let from = state.map_or(0, |s| s.stdout_from);
+    read_tail(folder, Stream::Stdout, from, OUTPUT_TAIL).unwrap_or_else(|e| {
+        tracing::warn!(folder = %folder.path().display(), "no output: {e}");
+        Vec::new()
+    })
+}
+
+fn reap(shim: &Watch) -> Option<i32> {
+    let id = match shim {
+        Watch::PidFd(fd) => Id::PIDFd(fd.as_fd()),
+        Watch::Look(process) => Id::Pid(nix::unistd::Pid::from_raw(i32::try_from(process.pid).ok()?)),
+    };
+    // An adopted shim is not our child: its new parent reaps it.
+    match waitid(id, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        Ok(WaitStatus::Exited(_, code)) => Some(code),
+        _ => None,
+    }
+}
+
+/// No exit record: the shim could not write it (its own exit code then says how the command ended), or
+/// it was killed, and its command must not go on unwatched.
+fn without_record(folder: &TaskFolder, status: Option<i32>, error: Option<ExecError>, now: Wall) -> Exit {
+    if let Some(command) = folder.living_command() {
+        command.kill_group_and_wait(KILL_PATIENCE);
+        let reason = Some("the supervisor of the task vanished; its processes were killed".to_owned());
+        return Exit { code: 137, finished_at: now, reason };
+    }
+    let (code, reason) = match (status, error) {
+        (Some(code), Some(e)) => (code, e.to_string()),
+        (Some(code), None) => (code, "the exit record could not be written".to_owned()),
+        (None, Some(e)) => (137, e.to_string()),
+        (None, None) => (137, "the supervisor of the task vanished".to_owned()),
+    };
+    Exit { code, finished_at: now, reason: Some(reason) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shim_says() {
+        let reply = understand("started 12 345 678\n").map(|r| (r.process, r.started_at));
+        assert_eq!(reply, Ok((Process { pid: 12, start: 345 }, Wall(678))));
+        assert_eq!(understand("failed no such file\n").err().as_deref(), Some("no such file"));
+        assert_eq!(understand("").err().as_deref(), Some("the shim ended before it said anything"));
+        assert!(understand("started 12\n").is_err());
+        assert!(understand("hello").is_err());
+    }
+}

@@ -1,0 +1,228 @@
+//! What the owner of the network gives and gets.
+
+use crate::{
+    Limits, NetError,
+    counters::{Count, Counters},
+};
+use holm_types::{
+    Label, MeshId, NodeId, Wall,
+    cert::CertChain,
+    keys::KeyPair,
+    token::{Enrolment, Token},
+};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
+
+/// What the network needs to start.
+pub struct NetConfig {
+    /// The node's key: its identity on every connection.
+    pub key: KeyPair,
+    /// The certificate chain that it shows.
+    pub chain: CertChain,
+    /// The mesh whose members it talks to.
+    pub mesh: MeshId,
+    /// Counts the starts of the process, durably: peers tell a restarted node from its last life by it.
+    pub incarnation: u32,
+    /// Where to listen, as multiaddresses such as `/ip4/0.0.0.0/udp/4001/quic-v1`.
+    pub listen: Vec<String>,
+    /// Whether to look for peers on the local network.
+    pub mdns: bool,
+    /// The date, against which certificates are checked.
+    pub clock: Arc<dyn Fn() -> Wall + Send + Sync>,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for NetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetConfig")
+            .field("key", &self.key)
+            .field("mesh", &self.mesh)
+            .field("listen", &self.listen)
+            .field("mdns", &self.mdns)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the owner asks of the network.
+#[derive(Debug, Clone)]
+pub enum NetCommand {
+    /// Take part in a topic.
+    Subscribe(String),
+    /// Say something to a topic's subscribers. A hint: it may get lost.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// At most [`Limits::gossip_bytes`].
+        bytes: Vec<u8>,
+    },
+    /// Send a frame to a connected peer. It arrives unless the connection or the peer's queue fails it.
+    Send {
+        /// To whom.
+        peer: NodeId,
+        /// At most [`Limits::frame_bytes`].
+        bytes: Vec<u8>,
+    },
+    /// Connect to a peer, unless it is connected or being dialled.
+    Dial {
+        /// Whom. Nobody else is spoken to at these addresses.
+        peer: NodeId,
+        /// Where it may be: multiaddresses, the first 8 count.
+        addresses: Vec<String>,
+    },
+    /// Close every connection with a peer.
+    Disconnect {
+        /// Which.
+        peer: NodeId,
+    },
+    /// Close every connection with a peer and let it in no more, whatever it shows: its certificate
+    /// was revoked.
+    Deny {
+        /// Which.
+        peer: NodeId,
+    },
+    /// Take a [`NetCommand::Deny`] back.
+    Allow {
+        /// Which.
+        peer: NodeId,
+    },
+    /// Show this chain on new connections: the certificate was renewed.
+    Present(CertChain),
+}
+
+/// What the network tells its owner.
+///
+/// [`NetEvent::PeerUp`], [`NetEvent::PeerDown`], [`NetEvent::Frame`] and [`NetEvent::Listening`] are
+/// never lost: when the owner is slow they wait, and peers are made to wait. The rest are hints, dropped
+/// and counted when the owner is slow. The frames of a peer come between its `PeerUp` and its `PeerDown`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetEvent {
+    /// The node listens here.
+    Listening {
+        /// A multiaddress with the real port.
+        address: String,
+    },
+    /// A member is connected: the first connection with it stands.
+    PeerUp {
+        /// Who.
+        node: NodeId,
+        /// What it has shown; verified.
+        chain: CertChain,
+        /// The address of the connection.
+        address: String,
+        /// Whether the connection leads over a relay.
+        relayed: bool,
+    },
+    /// The last connection with a member is gone.
+    PeerDown {
+        /// Who.
+        node: NodeId,
+    },
+    /// A message on a topic that this node subscribed to. The signature of its author was checked;
+    /// whether the author is a member is for the reader to check: a relaying peer is one for certain,
+    /// an author is only a key.
+    Gossip {
+        /// The author.
+        source: NodeId,
+        /// The topic.
+        topic: String,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// A frame from a connected member.
+    Frame {
+        /// Who sent it.
+        from: NodeId,
+        /// The frame.
+        bytes: Vec<u8>,
+    },
+    /// Somebody on the local network says that a node is there. A hint: anybody can say so.
+    Discovered {
+        /// Who is said to be there.
+        node: NodeId,
+        /// Where.
+        addresses: Vec<String>,
+    },
+    /// The address at which a peer sees this node.
+    Observed {
+        /// A multiaddress.
+        address: String,
+    },
+    /// Where a connected member says that it listens.
+    PeerAddresses {
+        /// Who.
+        node: NodeId,
+        /// At most 8 multiaddresses.
+        addresses: Vec<String>,
+    },
+    /// No connection came of a [`NetCommand::Dial`].
+    DialFailed {
+        /// Whom.
+        node: NodeId,
+        /// Why, for people.
+        error: String,
+    },
+}
+
+/// The owner's end for commands. When the last clone is dropped the network says good-bye and ends.
+#[derive(Debug, Clone)]
+pub struct NetHandle {
+    pub(crate) commands: mpsc::Sender<NetCommand>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) frame_bytes: usize,
+    pub(crate) gossip_bytes: usize,
+}
+
+impl NetHandle {
+    /// Queues a command. False, and counted, when the queue is full, the network has ended, or the
+    /// frame or message is over its limit.
+    pub fn try_send(&self, command: NetCommand) -> bool {
+        let refused = match &command {
+            NetCommand::Send { bytes, .. } if bytes.len() > self.frame_bytes => Some(Count::OversizeRefused),
+            NetCommand::Publish { bytes, .. } if bytes.len() > self.gossip_bytes => Some(Count::OversizeRefused),
+            _ => self.commands.try_send(command).is_err().then_some(Count::CommandsDropped),
+        };
+        if let Some(why) = refused {
+            self.counters.bump(why);
+        }
+        refused.is_none()
+    }
+
+    /// What was refused, dropped or cut so far, by name.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.counters.snapshot()
+    }
+}
+
+/// A running network.
+#[derive(Debug)]
+pub struct Net {
+    /// For commands.
+    pub handle: NetHandle,
+    /// What happens. Drop it and the network ends.
+    pub events: mpsc::Receiver<NetEvent>,
+    /// Strangers that show a token. Drop it and the node does not enrol.
+    pub enrolments: mpsc::Receiver<EnrolRequest>,
+}
+
+/// A host that wants to become a member. Answer within [`Limits::greeting_timeout`].
+#[derive(Debug)]
+pub struct EnrolRequest {
+    /// The token that it shows. Nothing of it was checked.
+    pub token: Token,
+    /// Its key, which the connection has proved.
+    pub subject: NodeId,
+    /// The name that it asks for.
+    pub name: Label,
+    /// The certificate and first peers, or the text that the host is told.
+    pub reply: oneshot::Sender<Result<Enrolment, String>>,
+}
+
+/// Starts the network: opens the listeners, then spawns the task that owns everything into `tasks`.
+///
+/// # Errors
+/// The certificate is not this key's in this mesh, an address cannot be listened on, limits
+/// contradict each other, or `SSLKEYLOGFILE` is set.
+pub async fn start(config: NetConfig, tasks: &mut tokio::task::JoinSet<()>) -> Result<Net, NetError> {
+    crate::swarm::start(config, tasks).await
+}

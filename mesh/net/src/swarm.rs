@@ -1,0 +1,127 @@
+//! The task that owns the swarm: commands in, events out, nothing that blocks in between.
+
+mod commands;
+mod events;
+mod setup;
+
+use crate::{
+    NetCommand,
+    behaviour::{Behaviour, BehaviourEvent},
+    counters::{Count, Counters},
+    gate::{CLOCK_SLACK, GateShared},
+    hints::Hints,
+    limits::Limits,
+    outlet::Outlet,
+    peers::Peers,
+};
+use futures::StreamExt;
+use holm_types::Mono;
+use libp2p::{PeerId, Swarm, swarm::SwarmEvent};
+pub(crate) use setup::start;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, MissedTickBehavior, interval, timeout},
+};
+
+/// How often surplus connections and expired certificates are looked for.
+const TICK: Duration = Duration::from_secs(1);
+/// Time to say good-bye.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The task's state.
+pub(crate) struct Task {
+    swarm: Swarm<Behaviour>,
+    commands: mpsc::Receiver<NetCommand>,
+    outlet: Outlet,
+    gate: Arc<GateShared>,
+    /// Peers that came back in a new incarnation: their old connections must go.
+    stale: mpsc::Receiver<PeerId>,
+    peers: Peers,
+    hints: Hints,
+    topics: BTreeSet<String>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    started: Instant,
+}
+
+/// What woke the task. It lives from the select to the match: boxing the large one would cost an
+/// allocation an event and save nothing.
+#[expect(clippy::large_enum_variant)]
+enum Branch {
+    /// The owner is gone.
+    End,
+    Command(NetCommand),
+    Stale(PeerId),
+    Room,
+    Tick,
+    Swarm(SwarmEvent<BehaviourEvent>),
+}
+
+impl Task {
+    /// Runs until the owner drops its handle or its events.
+    async fn run(mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            match self.next(&mut tick).await {
+                Branch::End => break,
+                Branch::Command(command) => self.handle_command(command),
+                Branch::Stale(peer) => {
+                    // Gone meanwhile is as good.
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+                Branch::Room => self.outlet.flush(),
+                Branch::Tick => self.handle_tick(),
+                Branch::Swarm(event) => self.handle_event(event),
+            }
+        }
+        self.farewell().await;
+    }
+
+    async fn next(&mut self, tick: &mut Interval) -> Branch {
+        // A full outlet stops the swarm: the owner stands still, and facts must not be lost. Tokio's
+        // own budget keeps a stream of commands from starving what stands below.
+        tokio::select! {
+            biased;
+            command = self.commands.recv() => command.map_or(Branch::End, Branch::Command),
+            Some(peer) = self.stale.recv() => Branch::Stale(peer),
+            () = self.outlet.room(), if self.outlet.is_waiting() => Branch::Room,
+            _ = tick.tick() => if self.outlet.is_closed() { Branch::End } else { Branch::Tick },
+            event = self.swarm.select_next_some(), if !self.outlet.is_full() => Branch::Swarm(event),
+        }
+    }
+
+    fn handle_tick(&mut self) {
+        for id in self.peers.surplus(self.now(), self.limits.surplus_grace) {
+            if self.swarm.close_connection(id) {
+                self.counters.bump(Count::SurplusClosed);
+            }
+        }
+        for peer in self.peers.expired((self.gate.clock)(), CLOCK_SLACK) {
+            if self.swarm.disconnect_peer_id(peer).is_ok() {
+                self.counters.bump(Count::ExpiredClosed);
+            }
+        }
+    }
+
+    fn now(&self) -> Mono {
+        Mono(self.started.elapsed())
+    }
+
+    /// Closes every connection in an orderly way, so that peers learn of it now.
+    async fn farewell(mut self) {
+        let peers: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // Already gone is as good.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closing = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        // Whoever is not closed by then finds out by himself.
+        let _ = timeout(FAREWELL, closing).await;
+    }
+}

@@ -1,0 +1,190 @@
+//! What the swarm reports. One small handler for each kind.
+
+use super::Task;
+use crate::{
+    NetEvent, address, behaviour::BehaviourEvent, counters::Count, gate::GateError, hello::clip, ids,
+    peers::Connection, wire::Arrived,
+};
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, transport::TransportError},
+    gossipsub, identify, mdns, ping,
+    swarm::{ConnectionId, DialError, SwarmEvent, behaviour::toggle::Toggle},
+};
+use std::{collections::BTreeMap, error::Error};
+
+/// Nodes that mDNS may remember before it is turned off: it forgets only with time.
+const MAX_MDNS_NODES: usize = 1024;
+
+impl Task {
+    pub(super) fn handle_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.handle_behaviour(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.handle_up(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                tracing::debug!(peer = %peer_id, ?cause, "a connection closed");
+                if let Some(node) = self.peers.down(&peer_id, connection_id) {
+                    self.gate.lives.down(&peer_id);
+                    self.outlet.fact(NetEvent::PeerDown { node }, None);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.handle_dial_error(peer_id, &error),
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+                tracing::debug!(from = %send_back_addr, error = %clip(&error.to_string()), "no connection came of it");
+                self.counters.bump(Count::InboundFailed);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                if let Some(address) = address::text(&address) {
+                    self.outlet.fact(NetEvent::Listening { address }, None);
+                }
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener reports an error"),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::error!(?addresses, ?reason, "a listener closed");
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Wire(frame) => self.handle_frame(frame),
+            BehaviourEvent::Gossip(event) => self.handle_gossip(event),
+            BehaviourEvent::Ping(event) => self.handle_ping(&event),
+            BehaviourEvent::Identify(event) => self.handle_identify(event),
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.handle_discovered(found),
+            BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+        }
+    }
+
+    fn handle_up(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        // The gate let it pass, so both are known, unless it was denied in between.
+        let known = ids::node_of(&peer).zip(self.gate.shown_by(&peer));
+        let Some((node, (chain, incarnation))) = known.filter(|(node, _)| !self.gate.is_denied(node)) else {
+            self.swarm.close_connection(id);
+            return;
+        };
+        let relayed = endpoint.is_relayed();
+        let connection = Connection { id, dialled: endpoint.is_dialer(), relayed };
+        let now = self.now();
+        if self.peers.up(peer, node, &chain, connection, now) {
+            self.gate.lives.up(peer, incarnation);
+            let address = address::text(endpoint.get_remote_address()).unwrap_or_default();
+            self.outlet.fact(NetEvent::PeerUp { node, chain, address, relayed }, None);
+        }
+    }
+
+    fn handle_dial_error(&mut self, peer: Option<PeerId>, error: &DialError) {
+        if let Some(node) = peer.and_then(|peer| ids::node_of(&peer)) {
+            self.dial_failed(node, explain(error));
+        }
+    }
+
+    fn handle_frame(&mut self, frame: Arrived) {
+        let Arrived { from, bytes, permit } = frame;
+        match ids::node_of(&from).filter(|_| self.peers.is_connected(&from)) {
+            Some(from) => self.outlet.fact(NetEvent::Frame { from, bytes }, Some(permit)),
+            None => self.counters.bump(Count::FramesUnroutable),
+        }
+    }
+
+    fn handle_gossip(&mut self, event: gossipsub::Event) {
+        match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                let author = message.source.and_then(|peer| ids::node_of(&peer));
+                let known = self.topics.contains(message.topic.as_str());
+                let accepted = author.filter(|_| known && message.data.len() <= self.limits.gossip_bytes);
+                // Good messages travel on whether or not our own owner keeps up.
+                let verdict = match accepted {
+                    Some(_) => gossipsub::MessageAcceptance::Accept,
+                    None => gossipsub::MessageAcceptance::Reject,
+                };
+                let gossip = &mut self.swarm.behaviour_mut().gossip;
+                gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
+                match accepted {
+                    Some(source) => {
+                        let topic = message.topic.into_string();
+                        self.hint(NetEvent::Gossip { source, topic, bytes: message.data });
+                    }
+                    None => self.counters.bump(Count::GossipRefused),
+                }
+            }
+            gossipsub::Event::SlowPeer { .. } => self.counters.bump(Count::GossipSlowPeers),
+            _ => {}
+        }
+    }
+
+    fn handle_ping(&mut self, event: &ping::Event) {
+        let failed = matches!(event.result, Err(ping::Failure::Timeout | ping::Failure::Other { .. }));
+        if failed && self.swarm.close_connection(event.connection) {
+            self.counters.bump(Count::PingClosed);
+        }
+    }
+
+    fn handle_identify(&mut self, event: identify::Event) {
+        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let Some(node) = ids::node_of(&peer_id) else { return };
+        if !address::relayed(&info.observed_addr)
+            && let Some(address) = address::text(&info.observed_addr)
+        {
+            self.hint(NetEvent::Observed { address });
+        }
+        let addresses = address::texts(&info.listen_addrs);
+        if !addresses.is_empty() {
+            self.hint(NetEvent::PeerAddresses { node, addresses });
+        }
+    }
+
+    fn handle_discovered(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        let mut nodes: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+        for (peer, address) in found {
+            nodes.entry(peer).or_default().push(address);
+        }
+        for (peer, addresses) in nodes {
+            if self.peers.is_connected(&peer) || peer == *self.swarm.local_peer_id() {
+                continue;
+            }
+            let (Some(node), now) = (ids::node_of(&peer), self.now()) else { continue };
+            if self.hints.admit(node, now) {
+                self.hint(NetEvent::Discovered { node, addresses: address::texts(&addresses) });
+            } else {
+                self.counters.bump(Count::MdnsSuppressed);
+            }
+        }
+        let mdns = &mut self.swarm.behaviour_mut().mdns;
+        if mdns.as_ref().is_some_and(|mdns| mdns.discovered_nodes().len() > MAX_MDNS_NODES) {
+            tracing::error!("too many nodes announce themselves over mDNS: it is turned off");
+            *mdns = Toggle::from(None);
+        }
+    }
+}
+
+/// A dial error in one line, with the gate's own words where it was the gate.
+pub(super) fn explain(error: &DialError) -> String {
+    let text = match error {
+        DialError::Transport(failures) => failures
+            .iter()
+            .map(|(address, error)| format!("{}: {}", address::bare(address.clone()), transport_text(error)))
+            .collect::<Vec<_>>()
+            .join("; "),
+        other => other.to_string(),
+    };
+    clip(&text)
+}
+
+fn transport_text(error: &TransportError<std::io::Error>) -> String {
+    let TransportError::Other(error) = error else { return "the address is not supported".to_owned() };
+    let gate = error.get_ref().and_then(|inner| inner.downcast_ref::<GateError>());
+    let mut cause: &dyn Error = match gate {
+        Some(GateError::Transport(below)) => below,
+        Some(at_the_gate) => return at_the_gate.to_string(),
+        None => error,
+    };
+    // The layers below wrap each other's errors; the innermost one says what happened.
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,161 @@
+//! From a configuration to a listening swarm.
+
+use super::Task;
+use crate::{
+    Net, NetConfig, NetError, NetHandle,
+    behaviour::{Behaviour, BehaviourEvent},
+    counters::Counters,
+    gate::{CLOCK_SLACK, Gate, GateShared},
+    hints::Hints,
+    ids,
+    limits::Limits,
+    outlet::Outlet,
+    peers::Peers,
+    transport,
+};
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, Swarm, Transport,
+    core::transport::{ListenerId, TransportError},
+    identity,
+    multiaddr::Protocol,
+    swarm::{Config, SwarmEvent},
+};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU8, sync::Arc, time::Duration};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+/// A listener that has no address after this time does not get one.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Restarted peers that wait for their old connections to be closed.
+const MAX_STALE: usize = 64;
+
+/// See [`crate::start`].
+pub(crate) async fn start(config: NetConfig, tasks: &mut JoinSet<()>) -> Result<Net, NetError> {
+    transport::refuse_key_log(std::env::var_os("SSLKEYLOGFILE"))?;
+    config.limits.check()?;
+    check_identity(&config)?;
+    let NetConfig { key, chain, mesh, incarnation, listen, mdns, clock, limits } = config;
+    let counters = Arc::new(Counters::default());
+    let (enrol_sender, enrolments) = mpsc::channel(limits.enrolments);
+    let (stale_sender, stale) = mpsc::channel(MAX_STALE);
+    let gate =
+        GateShared::new(mesh, &chain, clock, &limits, counters.clone(), enrol_sender, (incarnation, stale_sender))?;
+    let gate = Arc::new(gate);
+    let mut swarm = swarm(&ids::keypair_of(&key)?, mdns, &gate, &limits)?;
+    let seen = open_listeners(&mut swarm, &listen).await?;
+
+    let (outlet, events) = Outlet::new(&limits);
+    let (command_sender, commands) = mpsc::channel(limits.commands);
+    let handle = NetHandle {
+        commands: command_sender,
+        counters: counters.clone(),
+        frame_bytes: limits.frame_bytes,
+        gossip_bytes: limits.gossip_bytes,
+    };
+    let peers = Peers::new(*swarm.local_peer_id());
+    let (hints, topics) = (Hints::default(), BTreeSet::new());
+    let mut task =
+        Task { swarm, commands, outlet, gate, stale, peers, hints, topics, counters, limits, started: Instant::now() };
+    seen.into_iter().for_each(|event| task.handle_event(event));
+    tasks.spawn(task.run());
+    Ok(Net { handle, events, enrolments })
+}
+
+/// A certificate that no peer would accept is an error now, not a riddle later. One that has
+/// merely expired is not: the node must run to have it renewed.
+fn check_identity(config: &NetConfig) -> Result<(), NetError> {
+    let claims = config.chain.verify(&config.mesh)?;
+    let key = config.key.node_id();
+    if claims.subject != key {
+        return Err(NetError::Subject { certified: claims.subject, key });
+    }
+    if let Err(error) = config.chain.verify_at(&config.mesh, (config.clock)(), CLOCK_SLACK) {
+        tracing::warn!(%error, "peers will refuse this node until its certificate is renewed");
+    }
+    Ok(())
+}
+
+fn swarm(
+    key: &identity::Keypair,
+    mdns: bool,
+    gate: &Arc<GateShared>,
+    limits: &Limits,
+) -> Result<Swarm<Behaviour>, NetError> {
+    let transport = Gate::new(transport::base(key, limits)?, gate.clone()).boxed();
+    let behaviour = Behaviour::new(key, mdns, limits, gate.counters.clone())?;
+    let config = Config::with_tokio_executor()
+        .with_idle_connection_timeout(limits.idle_timeout)
+        .with_max_negotiating_inbound_streams(limits.streams() / 2)
+        .with_dial_concurrency_factor(NonZeroU8::MIN.saturating_add(3))
+        .with_smart_dial();
+    Ok(Swarm::new(transport, behaviour, key.public().to_peer_id(), config))
+}
+
+/// Opens every listener and waits until each has its first address. Peers may be quicker than the
+/// last listener, so whatever happens meanwhile is handed back, in order.
+async fn open_listeners(
+    swarm: &mut Swarm<Behaviour>,
+    listen: &[String],
+) -> Result<Vec<SwarmEvent<BehaviourEvent>>, NetError> {
+    let mut waiting: Vec<(ListenerId, &String)> = Vec::new();
+    for text in listen {
+        let address: Multiaddr =
+            text.parse().map_err(|e| NetError::Address { address: text.clone(), why: format!("{e}") })?;
+        probe(&address).map_err(|e| NetError::Listen { address: text.clone(), why: e.to_string() })?;
+        let id = swarm.listen_on(address).map_err(|e| refused(text, e))?;
+        waiting.push((id, text));
+    }
+    let mut seen = Vec::new();
+    let opening = async {
+        while !waiting.is_empty() {
+            let event = swarm.select_next_some().await;
+            match &event {
+                SwarmEvent::NewListenAddr { listener_id, .. } => waiting.retain(|(id, _)| id != listener_id),
+                SwarmEvent::ListenerError { listener_id, error }
+                | SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
+                    if let Some((_, text)) = waiting.iter().find(|(id, _)| id == listener_id) {
+                        return Err(NetError::Listen { address: (*text).clone(), why: error.to_string() });
+                    }
+                }
+                _ => {}
+            }
+            seen.push(event);
+        }
+        Ok(())
+    };
+    match timeout(LISTEN_TIMEOUT, opening).await {
+        Ok(outcome) => outcome.map(|()| seen),
+        Err(_) => {
+            let address = listen.join(", ");
+            Err(NetError::Listen { address, why: "no address came up in time".to_owned() })
+        }
+    }
+}
+
+/// Fails when another process holds the TCP port. libp2p binds with `SO_REUSEPORT`, so two nodes of
+/// one user would share the port without a word, and each would get half of the connections.
+fn probe(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn refused(text: &str, error: TransportError<std::io::Error>) -> NetError {
+    let why = match error {
+        TransportError::MultiaddrNotSupported(_) => "only /tcp/PORT and /udp/PORT/quic-v1 are supported".to_owned(),
+        TransportError::Other(error) => error.to_string(),
+    };
+    NetError::Listen { address: text.to_owned(), why }
+}

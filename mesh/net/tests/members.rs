@@ -1,0 +1,270 @@
+//! What members do with each other.
+
+mod support;
+
+use holm_mesh_net::{Limits, NetCommand, NetError, NetEvent};
+use holm_types::NodeId;
+use std::{sync::atomic::Ordering, time::Duration};
+use support::{Authority, NOW, Node, QUIC, TCP, connect, key};
+
+/// Publishes numbered messages until one arrives: who is connected may not know our topics yet.
+async fn gossip_arrives(from: &Node, to: &mut Node, topic: &str) {
+    for n in 0u32..200 {
+        from.send(NetCommand::Publish { topic: topic.to_owned(), bytes: n.to_be_bytes().to_vec() });
+        let heard = to
+            .within(Duration::from_millis(100), |e| match e {
+                NetEvent::Gossip { source, topic, bytes } => Some((*source, topic.clone(), bytes.len())),
+                _ => None,
+            })
+            .await;
+        if let Some(heard) = heard {
+            assert_eq!(heard, (from.id, topic.to_owned(), 4));
+            return;
+        }
+    }
+    panic!("no gossip in 20 s: {:?} {:?}", from.net.handle.counters(), to.net.handle.counters());
+}
+
+async fn two_members_talk(listen: &str) {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[listen]).await;
+    let mut b = authority.node(3, &[listen]).await;
+    for node in [&a, &b] {
+        node.send(NetCommand::Subscribe("mesh".to_owned()));
+    }
+    a.dial(&b);
+    assert_eq!(a.up(b.id).await, authority.chain(b.id));
+    assert_eq!(b.up(a.id).await, authority.chain(a.id));
+
+    for n in 0..50u8 {
+        a.frame(b.id, vec![n; 100]);
+        b.frame(a.id, vec![n; 10]);
+    }
+    for n in 0..50u8 {
+        assert_eq!(b.next_frame().await, vec![n; 100]);
+        assert_eq!(a.next_frame().await, vec![n; 10]);
+    }
+    gossip_arrives(&a, &mut b, "mesh").await;
+    gossip_arrives(&b, &mut a, "mesh").await;
+
+    let addresses = a
+        .until("addresses of the peer", |e| match e {
+            NetEvent::PeerAddresses { node, addresses } if *node == b.id => Some(addresses.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(addresses, b.listen);
+    b.until("an observed address", |e| matches!(e, NetEvent::Observed { .. }).then_some(())).await;
+}
+
+#[tokio::test]
+async fn two_members_talk_over_tcp() {
+    two_members_talk(TCP).await;
+}
+
+#[tokio::test]
+async fn two_members_talk_over_quic() {
+    two_members_talk(QUIC).await;
+}
+
+#[tokio::test]
+async fn gossip_reaches_a_member_that_is_not_connected_to_the_author() {
+    let authority = Authority::new(1);
+    let mut middle = authority.node(2, &[TCP]).await;
+    let mut left = authority.node(3, &[TCP]).await;
+    let mut right = authority.node(4, &[TCP]).await;
+    for node in [&left, &middle, &right] {
+        node.send(NetCommand::Subscribe("mesh".to_owned()));
+    }
+    connect(&mut left, &mut middle).await;
+    connect(&mut right, &mut middle).await;
+    gossip_arrives(&left, &mut right, "mesh").await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_subscribed_to_after_connecting_works_too() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut b = authority.node(3, &[TCP]).await;
+    connect(&mut a, &mut b).await;
+    a.send(NetCommand::Subscribe("late".to_owned()));
+    b.send(NetCommand::Subscribe("late".to_owned()));
+    gossip_arrives(&a, &mut b, "late").await;
+}
+
+#[tokio::test]
+async fn a_frame_of_a_mebibyte_arrives_and_a_larger_one_is_refused_at_once() {
+    let authority = Authority::new(1);
+    for listen in [TCP, QUIC] {
+        let mut a = authority.node(2, &[listen]).await;
+        let mut b = authority.node(3, &[listen]).await;
+        connect(&mut a, &mut b).await;
+        let frame: Vec<u8> = (0..1 << 20).map(|i| (i % 253) as u8).collect();
+        a.frame(b.id, frame.clone());
+        assert!(b.next_frame().await == frame, "it arrived changed over {listen}");
+
+        let too_large = NetCommand::Send { peer: b.id, bytes: vec![0; (1 << 20) + 1] };
+        assert!(!a.net.handle.try_send(too_large));
+        let too_loud = NetCommand::Publish { topic: "t".to_owned(), bytes: vec![0; (24 << 10) + 1] };
+        assert!(!a.net.handle.try_send(too_loud));
+        assert_eq!(a.net.handle.counters()["oversize_refused"], 2);
+    }
+}
+
+/// The owner reads nothing for a while: frames wait at the sender, and none is lost.
+#[tokio::test]
+async fn a_slow_owner_slows_its_peer_and_loses_no_frame() {
+    let authority = Authority::new(1);
+    let mut slow = authority.config(3, &[TCP]);
+    slow.limits = Limits {
+        events: 4,
+        intake_bytes: 512 << 10,
+        frame_bytes: 256 << 10,
+        event_bytes: 256 << 10,
+        ..Limits::default()
+    };
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut b = Node::start(slow).await.unwrap();
+    connect(&mut a, &mut b).await;
+    for n in 0..64u8 {
+        a.frame(b.id, vec![n; 60 << 10]);
+    }
+    for n in 64..128u8 {
+        a.frame(b.id, vec![n; 10]);
+    }
+    for n in 0..128u8 {
+        assert_eq!(b.next_frame().await[0], n);
+    }
+    assert_eq!(a.net.handle.counters()["frames_dropped"], 0);
+}
+
+#[tokio::test]
+async fn frames_beyond_the_outbox_are_dropped_and_counted() {
+    let authority = Authority::new(1);
+    let mut config = authority.config(2, &[TCP]);
+    config.limits.outbox_frames = 1;
+    let mut a = Node::start(config).await.unwrap();
+    let mut b = authority.node(3, &[TCP]).await;
+    a.frame(b.id, vec![1]);
+    a.counted("frames_unroutable", 1).await;
+    connect(&mut a, &mut b).await;
+    for _ in 0..200 {
+        a.frame(b.id, vec![0; 64 << 10]);
+    }
+    a.counted("frames_dropped", 1).await;
+    assert_eq!(b.next_frame().await.len(), 64 << 10);
+}
+
+#[tokio::test]
+async fn both_dial_at_once_and_each_sees_the_other_once() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP, QUIC]).await;
+    let mut b = authority.node(3, &[TCP, QUIC]).await;
+    a.dial(&b);
+    b.dial(&a);
+    a.up(b.id).await;
+    b.up(a.id).await;
+    a.frame(b.id, b"one".to_vec());
+    b.frame(a.id, b"two".to_vec());
+    assert_eq!(b.next_frame().await, b"one");
+    assert_eq!(a.next_frame().await, b"two");
+    a.send(NetCommand::Disconnect { peer: b.id });
+    a.down(b.id).await;
+    b.down(a.id).await;
+}
+
+#[tokio::test]
+async fn whoever_leaves_says_so() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut b = authority.node(3, &[TCP]).await;
+    connect(&mut a, &mut b).await;
+    let gone = a.id;
+    drop(a);
+    b.down(gone).await;
+}
+
+#[tokio::test]
+async fn a_denied_member_is_disconnected_and_kept_out_until_it_is_allowed() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut b = authority.node(3, &[TCP]).await;
+    connect(&mut a, &mut b).await;
+    a.send(NetCommand::Deny { peer: b.id });
+    a.down(b.id).await;
+    b.down(a.id).await;
+    b.dial(&a);
+    assert!(b.dial_error(a.id).await.contains("revoked"));
+    a.send(NetCommand::Allow { peer: b.id });
+    connect(&mut a, &mut b).await;
+}
+
+#[tokio::test]
+async fn a_member_whose_certificate_expires_is_disconnected() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut short = authority.config(3, &[TCP]);
+    short.chain = authority.chain_until(key(3).node_id(), NOW + 60);
+    let mut b = Node::start(short).await.unwrap();
+    connect(&mut a, &mut b).await;
+    authority.clock.store((NOW + 60 + 601) * 1000, Ordering::Relaxed);
+    a.down(b.id).await;
+    a.counted("expired_closed", 1).await;
+    b.down(a.id).await;
+    b.dial(&a);
+    assert!(b.dial_error(a.id).await.contains("expired"));
+
+    b.send(NetCommand::Present(authority.chain(b.id)));
+    connect(&mut b, &mut a).await;
+}
+
+#[tokio::test]
+async fn dials_that_cannot_work_say_why() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let b = authority.node(3, &[TCP]).await;
+    let nobody = key(9).node_id();
+    a.send(NetCommand::Dial { peer: nobody, addresses: b.listen.clone() });
+    assert!(a.dial_error(nobody).await.contains("another node answers there"));
+    a.send(NetCommand::Dial { peer: nobody, addresses: vec!["nonsense".to_owned()] });
+    assert_eq!(a.dial_error(nobody).await, "no usable address");
+    a.send(NetCommand::Dial { peer: nobody, addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()] });
+    let error = a.dial_error(nobody).await;
+    assert!(error.contains("/ip4/127.0.0.1/tcp/1") && error.contains("refused"), "{error}");
+    let me: NodeId = a.id;
+    a.send(NetCommand::Dial { peer: me, addresses: a.listen.clone() });
+    assert!(a.dial_error(me).await.contains("this one"));
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_work_says_why() {
+    let authority = Authority::new(1);
+    let a = authority.node(2, &[TCP, QUIC]).await;
+    for taken in &a.listen {
+        let error = Node::start(authority.config(3, &[taken])).await.err().unwrap();
+        assert!(matches!(&error, NetError::Listen { address, .. } if address == taken), "{error}");
+        assert!(error.to_string().to_lowercase().contains("in use"), "{error}");
+    }
+    let error = Node::start(authority.config(3, &["nonsense"])).await.err().unwrap();
+    assert!(matches!(error, NetError::Address { .. }), "{error}");
+    let error = Node::start(authority.config(3, &["/ip4/127.0.0.1/tcp/0/ws"])).await.err().unwrap();
+    assert!(matches!(error, NetError::Listen { .. }), "{error}");
+
+    let mut config = authority.config(3, &[TCP]);
+    config.chain = authority.chain(key(4).node_id());
+    assert!(matches!(Node::start(config).await.err().unwrap(), NetError::Subject { .. }));
+    let mut config = authority.config(3, &[TCP]);
+    config.chain = Authority::new(5).chain(key(3).node_id());
+    assert!(matches!(Node::start(config).await.err().unwrap(), NetError::Identity(_)));
+}
+
+/// Whether the host has multicast is not ours to say; a node works either way.
+#[tokio::test]
+async fn a_node_that_looks_for_peers_on_the_lan_works() {
+    let authority = Authority::new(1);
+    let (mut first, mut second) = (authority.config(2, &[TCP]), authority.config(3, &[TCP]));
+    (first.mdns, second.mdns) = (true, true);
+    let mut a = Node::start(first).await.unwrap();
+    let mut b = Node::start(second).await.unwrap();
+    connect(&mut a, &mut b).await;
+}

@@ -1,0 +1,68 @@
+//! What the server counts, above all what it refuses and drops.
+
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// Counters since the start. They carry no labels, so their number is fixed.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    calls: AtomicU64,
+    errors: AtomicU64,
+    unauthorised: AtomicU64,
+    refused: AtomicU64,
+    too_large: AtomicU64,
+    too_slow: AtomicU64,
+    events_lost: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn called(&self) {
+        self.calls.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.errors.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn unauthorised(&self) {
+        self.unauthorised.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn too_large(&self) {
+        self.too_large.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn too_slow(&self) {
+        self.too_slow.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn lost_events(&self, count: u64) {
+        self.events_lost.fetch_add(count, Relaxed);
+    }
+
+    /// Appends the counters as Prometheus text.
+    pub(crate) fn render(&self, out: &mut String) {
+        for (name, help, counter) in [
+            ("calls", "Requests and notifications that were taken up.", &self.calls),
+            ("errors", "Requests that were answered with an error.", &self.errors),
+            ("unauthorised", "HTTP requests without the credential.", &self.unauthorised),
+            ("connections_refused", "Connections beyond the limit.", &self.refused),
+            ("too_large", "Messages beyond the limit.", &self.too_large),
+            ("too_slow", "Clients that sent or took their bytes too slowly.", &self.too_slow),
+            ("events_lost", "Events that slow subscribers did not get.", &self.events_lost),
+        ] {
+            let value = counter.load(Relaxed);
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                out,
+                "# HELP holm_rpc_{name}_total {help}\n# TYPE holm_rpc_{name}_total counter\nholm_rpc_{name}_total {value}"
+            );
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! What the scheduler promises, told through a [`world::World`].
+
+mod explaining;
+mod laws;
+mod local;
+mod mesh;
+mod placement;
+mod repair;
+mod rollout;
+mod world;

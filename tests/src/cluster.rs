@@ -1,0 +1,253 @@
+//! A mesh under test.
+
+use crate::{
+    eventually,
+    lab::{Host, Lab},
+    node::{Node, SOON},
+    rows::Task,
+    suite::{Place, Scene},
+};
+use anyhow::{Context, Result, bail, ensure};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
+    path::PathBuf,
+};
+
+/// Where nodes listen on hosts of their own.
+const LAB_PORT: u16 = 4001;
+/// The name of the mesh.
+pub const MESH: &str = "orchard";
+
+/// A mesh of real nodes. Dropping it takes everything away.
+#[derive(Debug)]
+pub struct Cluster {
+    // Nodes before the lab: they are stopped while their hosts are still there.
+    nodes: BTreeMap<String, Node>,
+    lab: Option<Lab>,
+    folder: PathBuf,
+    logs: PathBuf,
+    first: String,
+}
+
+/// Collects what the mesh shall be.
+#[must_use]
+#[derive(Debug)]
+pub struct Builder<'a> {
+    scene: &'a Scene,
+    nodes: Vec<(String, String)>,
+}
+
+impl Builder<'_> {
+    /// One more node at `site`. The first one holds the authority and enrols the others.
+    pub fn node(mut self, name: &str, site: &str) -> Self {
+        self.nodes.push((name.to_owned(), site.to_owned()));
+        self
+    }
+
+    /// Makes the mesh, enrols and starts every node, and waits until each sees all others alive.
+    ///
+    /// # Errors
+    /// Any of that fails.
+    pub fn start(self) -> Result<Cluster> {
+        let (name, site) = self.nodes.first().context("a mesh needs a node")?;
+        let lab = if *self.scene.place() == Place::Lab { Some(Lab::new()?) } else { None };
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            lab,
+            folder: self.scene.folder("data")?,
+            logs: self.scene.folder("logs")?,
+            first: name.clone(),
+        };
+        let first = cluster.new_node(name, site)?;
+        let data = first.data().to_string_lossy().into_owned();
+        first.ok(&["init", "--mesh", MESH, "--site", site, "--name", name, "--data-dir", &data])?;
+        first.up()?;
+        cluster.nodes.insert(name.clone(), first);
+        cluster.enrol(&self.nodes[1..])?;
+        cluster.wait_acquainted()?;
+        Ok(cluster)
+    }
+}
+
+impl Cluster {
+    /// Begins to describe a mesh in a scene.
+    pub fn of(scene: &Scene) -> Builder<'_> {
+        Builder { scene, nodes: Vec::new() }
+    }
+
+    /// Enrols and starts more nodes: names and sites.
+    fn enrol(&mut self, nodes: &[(String, String)]) -> Result<()> {
+        let sites: BTreeSet<&String> = nodes.iter().map(|(_, site)| site).collect();
+        for site in sites {
+            let of_site: Vec<&String> = nodes.iter().filter(|(_, at)| at == site).map(|(name, _)| name).collect();
+            let token = self.token(site, &["--uses", &of_site.len().to_string()])?;
+            for name in of_site {
+                let node = self.new_node(name, site)?;
+                join(&node, &token)?;
+                node.launch()?;
+                self.nodes.insert(name.clone(), node);
+            }
+        }
+        self.nodes.values().try_for_each(Node::wait_ready)
+    }
+
+    /// A token for a site, made at the first node.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn token(&self, site: &str, more: &[&str]) -> Result<String> {
+        let command = ["token", "create", "--role", "edge", "--site", site];
+        Ok(self.node(&self.first).ok(&[&command, more].concat())?.trim().to_owned())
+    }
+
+    /// A node on a host of its own that belongs to nothing yet and was not started.
+    ///
+    /// # Errors
+    /// There can be no more hosts.
+    pub fn new_node(&mut self, name: &str, site: &str) -> Result<Node> {
+        let host = self.new_host(site)?;
+        let port = if host.is_in_lab() { LAB_PORT } else { free_port()? };
+        let data = self.folder.join(name);
+        std::fs::create_dir_all(&data)?;
+        Ok(Node::new(name, site, host, port, data, self.logs.clone()))
+    }
+
+    /// A host at `site` without a node.
+    ///
+    /// # Errors
+    /// There can be no more hosts.
+    pub fn new_host(&mut self, site: &str) -> Result<Host> {
+        match &mut self.lab {
+            Some(lab) => lab.host(site),
+            None => Ok(Host::this_machine()),
+        }
+    }
+
+    /// The node of that name.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn node(&self, name: &str) -> &Node {
+        self.nodes.get(name).unwrap_or_else(|| panic!("the test names a node that is not in the mesh: {name}"))
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// The nodes that were not killed.
+    pub fn up(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|node| node.pid().is_some())
+    }
+
+    /// The lab that it stands in.
+    ///
+    /// # Errors
+    /// It stands on 127.0.0.1.
+    pub fn lab(&self) -> Result<&Lab> {
+        self.lab.as_ref().context("links cannot be cut without the lab")
+    }
+
+    /// Waits until every node that is up sees all of them alive.
+    ///
+    /// # Errors
+    /// Not soon.
+    pub fn wait_acquainted(&self) -> Result<()> {
+        let names: BTreeSet<&str> = self.up().map(Node::name).collect();
+        for node in self.up() {
+            eventually(&format!("{} sees {names:?} alive", node.name()), SOON, || {
+                let members = node.members()?;
+                let alive: BTreeSet<&str> =
+                    members.iter().filter(|m| m.state == "alive").map(|m| m.name.as_str()).collect();
+                ensure!(alive.is_superset(&names), "only {alive:?}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `observer` no longer takes `name` for alive.
+    ///
+    /// # Errors
+    /// Not soon.
+    pub fn wait_missed(&self, name: &str, observer: &str) -> Result<()> {
+        eventually(&format!("{observer} misses {name}"), SOON, || {
+            let members = self.node(observer).members()?;
+            let state = members.iter().find(|m| m.name == name).map(|m| m.state.as_str());
+            ensure!(state == Some("dead"), "it says {state:?}");
+            Ok(())
+        })
+    }
+
+    /// Waits until all nodes that are up hold the same documents in the scopes they share.
+    ///
+    /// # Errors
+    /// Not soon.
+    pub fn wait_converged(&self) -> Result<()> {
+        eventually("the heads are equal on all nodes", SOON, || {
+            let mut seen: BTreeMap<String, (String, String)> = BTreeMap::new();
+            for node in self.up() {
+                let status = node.status()?;
+                ensure!(!status.heads.is_empty(), "{} holds nothing", node.name());
+                for (scope, head) in status.heads {
+                    match seen.get(&scope) {
+                        Some((first, other)) if *other != head => {
+                            bail!("{first} and {} differ in {scope}", node.name())
+                        }
+                        Some(_) => {}
+                        None => drop(seen.insert(scope, (node.name().to_owned(), head))),
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What the mesh says runs of `app`, after checking that all nodes that are up say the same, and that it is
+    /// true: every process is there, and there is no other.
+    ///
+    /// # Errors
+    /// They differ, or it is not true.
+    pub fn running_everywhere(&self, app: &str) -> Result<Vec<Task>> {
+        let mut agreed: Option<Vec<Task>> = None;
+        for node in self.up() {
+            let running = node.running(app)?;
+            match &agreed {
+                Some(first) => ensure!(*first == running, "{} says {running:?}, others {first:?}", node.name()),
+                None => agreed = Some(running),
+            }
+        }
+        let running = agreed.context("no node is up")?;
+        for node in self.up() {
+            let said: BTreeSet<i32> =
+                running.iter().filter(|t| t.node == node.name()).filter_map(|task| task.pid).collect();
+            let found: BTreeSet<i32> = node.processes_of(app).into_iter().collect();
+            ensure!(said.is_subset(&found), "on {} should run {said:?}, there are {found:?}", node.name());
+            ensure!(!said.is_empty() || found.is_empty(), "on {} something runs that nobody knows", node.name());
+        }
+        Ok(running)
+    }
+}
+
+/// Enrols a node with a token.
+///
+/// # Errors
+/// It is refused.
+pub fn join(node: &Node, token: &str) -> Result<()> {
+    let data = node.data().to_string_lossy().into_owned();
+    node.ok(&["join", token, "--name", node.name(), "--data-dir", &data]).map(drop)
+}
+
+/// A port that is free now for TCP and for UDP.
+fn free_port() -> Result<u16> {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = tcp.local_addr()?.port();
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free for TCP and UDP")
+}

@@ -1,0 +1,81 @@
+//! What `-o json` prints, as far as the tests read it. The names are the promise that is tested.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A row of `holm ps`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct Task {
+    /// The app.
+    pub app: String,
+    /// The slot.
+    pub slot: u32,
+    /// The node's name.
+    pub node: String,
+    /// The node's site.
+    pub site: String,
+    /// The task's id.
+    pub id: String,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// Restarts in place.
+    pub restarts: u32,
+    /// Its attempt.
+    pub attempt: u32,
+    /// Its state.
+    pub state: String,
+}
+
+/// A row of `holm node ls`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Member {
+    /// The name.
+    pub name: String,
+    /// The site.
+    pub site: String,
+    /// `alive`, `suspect`, `dead` or `left`.
+    pub state: String,
+}
+
+/// A row of `holm ls`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct App {
+    /// The name.
+    pub name: String,
+    /// Slots that should run or be done.
+    pub desired: u32,
+    /// Slots that run or are done.
+    pub running: u32,
+    /// In a word.
+    pub state: String,
+}
+
+/// `holm status`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// The mesh's name.
+    pub mesh: String,
+    /// The node's name.
+    pub node: String,
+    /// The node's site.
+    pub site: String,
+    /// Whether it serves.
+    pub ready: bool,
+    /// A digest a scope.
+    pub heads: BTreeMap<String, String>,
+}
+
+/// A row of `holm result`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Outcome {
+    /// The slot.
+    pub slot: u32,
+    /// The node's name.
+    pub node: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The exit code.
+    pub exit_code: Option<i32>,
+    /// What it printed.
+    pub output: String,
+}

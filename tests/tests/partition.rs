@@ -1,0 +1,117 @@
+//! The link between two sites is cut, both go on and take new work; it is mended, and nothing is disturbed.
+
+use anyhow::{Result, ensure};
+use holm_tests::{
+    cluster::Cluster,
+    eventually, holds,
+    node::SOON,
+    rows::Task,
+    suite::{Scene, Suite},
+};
+use std::{collections::BTreeSet, time::Duration};
+
+fn main() {
+    Suite::new()
+        .lab("both sides of a cut work on and a heal disturbs nothing", both_sides_work_on)
+        .lab("two edits of one app on two sides both hold", two_edits_both_hold)
+        .run()
+}
+
+/// A service of `replicas`, at `site` or anywhere.
+fn service(name: &str, replicas: u32, site: Option<&str>) -> String {
+    let place = site.map(|site| format!("[place]\nsite = \"{site}\"\n")).unwrap_or_default();
+    format!(
+        "name = \"{name}\"\ntype = \"service\"\nreplicas = {replicas}\n{place}\
+         [run.process]\ncommand = [\"/bin/sleep\", \"100000\"]\n"
+    )
+}
+
+fn five_nodes(scene: &Scene) -> Result<Cluster> {
+    Cluster::of(scene)
+        .node("cloud-1", "cloud")
+        .node("cloud-2", "cloud")
+        .node("till-1", "shop")
+        .node("till-2", "shop")
+        .node("till-3", "shop")
+        .start()
+}
+
+fn both_sides_work_on(scene: &Scene) -> Result<()> {
+    let mesh = five_nodes(scene)?;
+    let (cloud, till) = (mesh.node("cloud-1"), mesh.node("till-1"));
+    cloud.apply(&service("archive", 2, Some("cloud")))?;
+    till.apply(&service("checkout", 2, Some("shop")))?;
+    cloud.apply(&service("roaming", 3, None))?;
+    let archive = till.wait_running("archive", 2)?;
+    let checkout = cloud.wait_running("checkout", 2)?;
+    let roaming = cloud.wait_running("roaming", 3)?;
+
+    mesh.lab()?.cut("cloud", "shop")?;
+    cloud.apply(&service("made-in-cloud", 2, None))?;
+    till.apply(&service("made-in-shop", 2, None))?;
+    let in_cloud = wait_at_site(&mesh, "cloud-1", "made-in-cloud", 2)?;
+    let in_shop = wait_at_site(&mesh, "till-1", "made-in-shop", 2)?;
+    let roaming_cloud = wait_at_site(&mesh, "cloud-1", "roaming", 3)?;
+    let roaming_shop = wait_at_site(&mesh, "till-1", "roaming", 3)?;
+    ensure!(till.apps()?.iter().all(|app| app.name != "made-in-cloud"), "the cut is not a cut");
+    ensure!(cloud.running("archive")? == archive && till.running("checkout")? == checkout);
+
+    mesh.lab()?.heal()?;
+    mesh.wait_acquainted()?;
+    mesh.wait_converged()?;
+    for node in mesh.nodes() {
+        let known: BTreeSet<String> = node.apps()?.into_iter().map(|app| app.name).collect();
+        let all = ["archive", "checkout", "made-in-cloud", "made-in-shop", "roaming"].map(str::to_owned);
+        ensure!(known == BTreeSet::from(all), "{} knows {known:?}", node.name());
+    }
+
+    let ran: Vec<Task> = [roaming, roaming_cloud, roaming_shop].concat();
+    let undisturbed = || -> Result<()> {
+        ensure!(mesh.running_everywhere("archive")? == archive, "archive was disturbed");
+        ensure!(mesh.running_everywhere("checkout")? == checkout, "checkout was disturbed");
+        ensure!(mesh.running_everywhere("made-in-cloud")? == in_cloud, "made-in-cloud was disturbed");
+        ensure!(mesh.running_everywhere("made-in-shop")? == in_shop, "made-in-shop was disturbed");
+        let now = mesh.running_everywhere("roaming")?;
+        ensure!(now.len() == 3, "one runner a slot is left: {now:?}");
+        ensure!(now.iter().all(|task| ran.contains(task)), "{now:?} did not all run before the heal: {ran:?}");
+        Ok(())
+    };
+    eventually("one runner a slot is left, and it ran before", SOON, undisturbed)?;
+    holds("the heal disturbs nothing", Duration::from_secs(5), undisturbed)
+}
+
+/// Waits until `count` tasks of `app` run, all at the observer's own site.
+fn wait_at_site(mesh: &Cluster, observer: &str, app: &str, count: usize) -> Result<Vec<Task>> {
+    let node = mesh.node(observer);
+    eventually(&format!("{observer} sees {count} tasks of {app} at its own site"), SOON, || {
+        let running = node.running(app)?;
+        let here = running.iter().filter(|task| task.site == node.site()).count();
+        ensure!(running.len() == count && here == count, "{:?}", node.tasks(app)?);
+        Ok(running)
+    })
+}
+
+fn two_edits_both_hold(scene: &Scene) -> Result<()> {
+    let mesh = five_nodes(scene)?;
+    let (cloud, till) = (mesh.node("cloud-1"), mesh.node("till-1"));
+    cloud.apply(&service("shared", 1, Some("shop")))?;
+    let before = till.wait_running("shared", 1)?;
+
+    mesh.lab()?.cut("cloud", "shop")?;
+    cloud.apply(&format!("{}[priority]\nclass = \"high\"\n", service("shared", 1, Some("shop"))))?;
+    till.apply(&service("shared", 2, Some("shop")))?;
+    mesh.lab()?.heal()?;
+    mesh.wait_converged()?;
+
+    eventually("the app has both edits", SOON, || {
+        let running = mesh.running_everywhere("shared")?;
+        ensure!(running.len() == 2 && running.contains(&before[0]), "{running:?}");
+        for node in mesh.nodes() {
+            let planned = format!("{}[priority]\nclass = \"high\"\n", service("shared", 2, Some("shop")));
+            let plan: serde_json::Value =
+                serde_json::from_str(&node.ok_with(&["plan", "-f", "-", "-o", "json"], &planned)?)?;
+            ensure!(plan["changed"] == false, "{} would still change something: {plan}", node.name());
+        }
+        Ok(())
+    })
+}
