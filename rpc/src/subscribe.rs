@@ -6,7 +6,7 @@
 use crate::{
     backend::{Backend, Lagged, LogStream},
     error::ErrorBody,
-    methods::{Context, checked, named},
+    methods::{Context, named},
 };
 use futures::{Stream, StreamExt, stream};
 use holm_types::{
@@ -147,7 +147,7 @@ struct Sources {
 async fn sources<B: Backend>(params: &Params<'_>, backend: &B) -> Result<Sources, ErrorBody> {
     let params: LogsParams = named(params)?;
     let tasks = match (params.id, params.app) {
-        (Some(id), None) if params.namespace.is_none() => vec![checked(id)?],
+        (Some(id), None) if params.namespace.is_none() => vec![id],
         (None, Some(app)) => tasks_of(backend, app, params.namespace).await?,
         _ => return Err(ErrorBody::invalid_params("give the `id` of a task, or an `app` and maybe its `namespace`")),
     };

@@ -173,6 +173,23 @@ fn removal_and_scaling_stop_tasks_and_a_new_life_starts_afresh() {
 }
 
 #[test]
+fn a_node_that_joins_a_busy_mesh_disturbs_nothing() {
+    for seed in 0..SEEDS {
+        let (mut world, cloud, _) = fleet(seed);
+        for n in 0..6 {
+            world.apply(cloud[0], &service(&format!("web-{n}"), 4)).unwrap();
+        }
+        world.run(seconds(5));
+        let before: Vec<_> = (0..6).map(|n| world.runners(&format!("web-{n}"))).collect();
+        world.add("late", "shop");
+        world.run(seconds(30));
+        let after: Vec<_> = (0..6).map(|n| world.runners(&format!("web-{n}"))).collect();
+        assert_eq!(after, before, "seed {seed}");
+        assert!((0..6).all(|n| world.starts(&format!("web-{n}-")).values().all(|starts| *starts == 1)), "seed {seed}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
         let (mut world, cloud, shop) = fleet(seed);

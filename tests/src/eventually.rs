@@ -1,4 +1,4 @@
-//! Waiting for a state, never for a time.
+//! Waiting for a state, never for a time. With `HOLM_E2E_TIMES` in the environment every wait tells how long it took.
 
 use crate::interrupt;
 use anyhow::{Result, anyhow, bail};
@@ -23,7 +23,12 @@ pub(crate) fn regardless<T>(what: &str, deadline: Duration, mut look: impl FnMut
     let begin = Instant::now();
     loop {
         match look() {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                if std::env::var_os("HOLM_E2E_TIMES").is_some() {
+                    eprintln!("{:7.2} s until {what}", begin.elapsed().as_secs_f64());
+                }
+                return Ok(value);
+            }
             Err(why) if begin.elapsed() >= deadline => {
                 return Err(anyhow!("after {:.0?} it is still not so that {what}: {why:#}", begin.elapsed()));
             }

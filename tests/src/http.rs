@@ -65,7 +65,11 @@ pub fn post(stream: TcpStream, path: &str, headers: &str, body: &[u8]) -> Result
     exchange(stream, &head, body)
 }
 
-fn read_response(mut from: impl BufRead) -> Result<Response> {
+/// Reads one answer; what follows it stays unread.
+///
+/// # Errors
+/// The connection breaks, or the answer is not HTTP.
+pub fn read_response(mut from: impl BufRead) -> Result<Response> {
     let mut line = String::new();
     from.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());

@@ -67,10 +67,12 @@ fn both_sides_work_on(scene: &Scene) -> Result<()> {
 
     let ran: Vec<Task> = [roaming, roaming_cloud, roaming_shop].concat();
     let undisturbed = || -> Result<()> {
-        ensure!(mesh.running_everywhere("archive")? == archive, "archive was disturbed");
-        ensure!(mesh.running_everywhere("checkout")? == checkout, "checkout was disturbed");
-        ensure!(mesh.running_everywhere("made-in-cloud")? == in_cloud, "made-in-cloud was disturbed");
-        ensure!(mesh.running_everywhere("made-in-shop")? == in_shop, "made-in-shop was disturbed");
+        for (app, before) in
+            [("archive", &archive), ("checkout", &checkout), ("made-in-cloud", &in_cloud), ("made-in-shop", &in_shop)]
+        {
+            let now = mesh.running_everywhere(app)?;
+            ensure!(now == *before, "{app} was disturbed: {before:?} has become {now:?}");
+        }
         let now = mesh.running_everywhere("roaming")?;
         ensure!(now.len() == 3, "one runner a slot is left: {now:?}");
         ensure!(now.iter().all(|task| ran.contains(task)), "{now:?} did not all run before the heal: {ran:?}");

@@ -301,7 +301,7 @@ impl<'de> Deserialize<'de> for Scope {
 
 /// A task: one unit of an app's work, on one node, in one attempt. Readable, unique in the
 /// mesh, and safe as a file name: `APP-SLOT-HASH`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct TaskId(String);
 
@@ -336,5 +336,12 @@ impl FromStr for TaskId {
         } else {
             Err(TypeError::Name { what: "task id", value: text.chars().take(80).collect() })
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for TaskId {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        // It names a folder: what does not fit the rules must not get that far.
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
 }

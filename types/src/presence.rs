@@ -1,11 +1,11 @@
 //! Presence: what a node says of itself every second or so. Ephemeral: last value wins, by
 //! incarnation, then by sequence. Never in a document.
 
-use crate::{NodeId, TypeError, cbor, manifest::Amounts};
+use crate::{NodeId, TypeError, cbor, cert::CertChain, manifest::Amounts};
 use serde::{Deserialize, Serialize};
 
 /// An encoded presence is never longer than this, in bytes.
-pub const MAX_PRESENCE_BYTES: usize = 2048;
+pub const MAX_PRESENCE_BYTES: usize = 3072;
 /// Addresses told about one node, at most.
 pub const MAX_ADDRESSES: usize = 8;
 
@@ -28,6 +28,8 @@ pub struct Presence {
     pub addresses: Vec<String>,
     /// The node leaves for good.
     pub leaving: bool,
+    /// Its certificate, now and then, for those who do not know it yet.
+    pub chain: Option<CertChain>,
 }
 
 impl Presence {

@@ -14,3 +14,4 @@
 pub mod healer;
 pub mod liveness;
 pub mod repair;
+pub mod topics;

@@ -193,6 +193,7 @@ mod tests {
             running: 0,
             addresses: vec![],
             leaving: false,
+            chain: None,
         }
     }
 

@@ -4,6 +4,7 @@ mod support;
 
 use futures::{AsyncReadExt, AsyncWriteExt, future::poll_fn};
 use holm_mesh_net::NetEvent;
+use holm_types::cbor;
 use libp2p::{
     Multiaddr, Transport,
     core::{
@@ -13,6 +14,7 @@ use libp2p::{
     },
     identity, quic,
 };
+use serde::Serialize;
 use std::net::SocketAddr;
 use support::{Authority, NOW, Node, QUIC, TCP, key, soon};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
@@ -28,6 +30,17 @@ async fn connection(key: identity::Keypair, address: &str) -> quic::Connection {
     let address: Multiaddr = address.parse().unwrap();
     let dial = transport.dial(address, options).map_err(|e| e.to_string()).unwrap();
     soon("the handshake", dial).await.unwrap().1
+}
+
+/// A member's first words, as the protocol has them.
+#[derive(Serialize)]
+enum Hello {
+    #[serde(rename = "member/1")]
+    Member {
+        #[serde(with = "serde_bytes")]
+        chain: Vec<u8>,
+        incarnation: u32,
+    },
 }
 
 /// What the node answers to these bytes, until it hangs up.
@@ -90,21 +103,18 @@ async fn a_stolen_certificate_is_worth_nothing_without_its_key() {
     let mut friend = authority.node(3, &[QUIC]).await;
     // The canonical hello of a true member.
     let chain = authority.chain(friend.id).encode().unwrap();
-    let mut hello = [b"\xa1\x68member/1\xa2\x65chain\x59".as_slice(), &length(&chain), &chain].concat();
-    hello.extend(b"\x6bincarnation\x01");
-    let frame = [length(&hello).as_slice(), &hello].concat();
+    let hello = Hello::Member { chain, incarnation: 1 };
+    let hello = cbor::to_vec("hello", &hello).unwrap();
+    let length = u16::try_from(hello.len()).unwrap();
+    let frame = [length.to_be_bytes().as_slice(), &hello].concat();
 
     let thief = answer_to(stranger(&a.listen[0]).await, &frame).await;
     assert!(String::from_utf8_lossy(&thief).contains("not a member of this mesh"));
     let owner = identity::Keypair::ed25519_from_bytes([3; 32]).unwrap();
     let owner = answer_to(connection(owner, &a.listen[0]).await, &frame).await;
     let owner = String::from_utf8_lossy(&owner);
-    assert!(owner.contains("welcome/1"), "the same words are good with the key, but: {owner}, chain of {}", chain.len());
+    assert!(owner.contains("welcome/1"), "the same words are good with the key, but: {owner:?}");
     a.serves(&mut friend).await;
-}
-
-fn length(bytes: &[u8]) -> [u8; 2] {
-    u16::try_from(bytes.len()).unwrap().to_be_bytes()
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use crate::{
 };
 use holm_state::Outcome;
 use holm_types::{
-    DocId, Label, MeshId, Mono, NodeId, Now, Scope,
+    DocId, Mono, NodeId, Now, Scope,
+    cert::CertChain,
     change::{SignedChange, Value, keys_of},
     event::EventKind,
     presence::{MAX_ADDRESSES, Presence},
@@ -17,42 +18,10 @@ use std::{collections::BTreeMap, time::Duration};
 const MAX_UNVERIFIED: usize = 8192;
 /// Changes verified in one batch, at most.
 const VERIFY_BATCH: usize = 256;
+/// One heartbeat of so many carries the certificate, for those who do not know this node yet.
+const INTRODUCE_EVERY: u64 = 8;
 /// How soon a gap is repaired.
 const GAP_REPAIR: Duration = Duration::from_millis(250);
-
-/// The topics that this node takes part in.
-#[derive(Debug, Clone)]
-pub(crate) struct Topics {
-    presence: String,
-    mesh: String,
-    site: String,
-    site_name: Label,
-}
-
-impl Topics {
-    pub(crate) fn new(mesh: &MeshId, site: &Label) -> Topics {
-        // The mesh's mark keeps meshes apart that share a link by mistake.
-        let mark = &mesh.to_string()[..16];
-        Topics {
-            presence: format!("holm/{mark}/presence"),
-            mesh: format!("holm/{mark}/mesh"),
-            site: format!("holm/{mark}/site/{site}"),
-            site_name: site.clone(),
-        }
-    }
-
-    pub(crate) fn all(&self) -> Vec<String> {
-        vec![self.presence.clone(), self.mesh.clone(), self.site.clone()]
-    }
-
-    fn of(&self, scope: &Scope) -> Option<&str> {
-        match scope {
-            Scope::Mesh => Some(&self.mesh),
-            Scope::Site(site) if *site == self.site_name => Some(&self.site),
-            Scope::Site(_) => None,
-        }
-    }
-}
 
 impl Node {
     /// Writes a change of this node's own: applied at once, published when it is durable.
@@ -111,9 +80,10 @@ impl Node {
             running: self.tasks.running_count(),
             addresses: self.listening.iter().take(MAX_ADDRESSES).cloned().collect(),
             leaving: false,
+            chain: (self.presence_seq % INTRODUCE_EVERY == 1).then(|| self.config.chain.clone()),
         };
         match presence.encode() {
-            Ok(bytes) => out.push(Effect::Publish { topic: self.topics.presence.clone(), bytes }),
+            Ok(bytes) => out.push(Effect::Publish { topic: self.topics.presence().to_owned(), bytes }),
             Err(_) => self.count("presence_too_large"),
         }
     }
@@ -127,9 +97,9 @@ impl Node {
     }
 
     pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
-        if topic == self.topics.presence {
+        if topic == self.topics.presence() {
             self.on_presence(now, source, bytes);
-        } else if topic == self.topics.mesh || topic == self.topics.site {
+        } else if self.topics.carries_changes(topic) {
             match SignedChange::decode(bytes) {
                 Ok(change) => self.enqueue(Incoming { change, repair_from: None }),
                 Err(_) => self.count("gossip_malformed"),
@@ -144,8 +114,13 @@ impl Node {
         if presence.node != source || source == self.me {
             return self.count("presence_of_another");
         }
+        if let Some(chain) = presence.chain.clone()
+            && self.introduce(now, source, chain).is_none()
+        {
+            return self.count("presence_of_another");
+        }
         if !self.state.members().contains_key(&source) {
-            // Its certificate comes with repair; until then it is not known to be a member.
+            // Until its certificate is known, by an introduction or by repair, it is a stranger.
             return self.count("presence_of_unknown");
         }
         let addresses = presence.addresses.clone();
@@ -154,6 +129,15 @@ impl Node {
             self.peers_saved &= !self.healer.learn(source, &addresses, now.mono);
             self.healer.sighted(&source, now.mono);
         }
+    }
+
+    /// Two members that only know a third one in common learn of each other here.
+    fn introduce(&mut self, now: Now, source: NodeId, chain: CertChain) -> Option<()> {
+        if self.state.members().contains_key(&source) {
+            return Some(());
+        }
+        let subject = chain.verify(&self.config.mesh).ok()?.subject;
+        (subject == source && self.state.add_member(chain, now.wall).is_ok()).then(|| self.refresh_members(now.mono))
     }
 
     pub(crate) fn enqueue(&mut self, incoming: Incoming) {

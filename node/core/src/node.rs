@@ -1,7 +1,7 @@
 //! The state machine itself: what it holds, and which handler each input goes to.
 
-use crate::{Config, Effect, Found, Input, gossip::Topics, journal::Journal, pace::Pace, tasks::Tasks};
-use holm_mesh_core::{healer::Healer, liveness::Members};
+use crate::{Config, Effect, Found, Input, journal::Journal, pace::Pace, tasks::Tasks};
+use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
     Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
@@ -78,6 +78,8 @@ pub struct Node {
     pub(crate) deciding: Pace,
     pub(crate) status_flush: Pace,
     pub(crate) local_dirty: bool,
+    /// Since when a slot is held by a node of which nothing is known.
+    pub(crate) unknown_since: Option<Mono>,
 }
 
 impl Node {
@@ -118,6 +120,7 @@ impl Node {
             deciding: Pace::new(DECIDE_GAP),
             status_flush: Pace::new(STATUS_GAP),
             local_dirty: true,
+            unknown_since: None,
             claims,
             state,
             config,

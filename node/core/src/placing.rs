@@ -11,14 +11,14 @@ use holm_types::{
     change::{Value, keys_of},
     event::EventKind,
     manifest::Run,
-    view::{AppView, Assignment, Liveness, TaskState, TaskStatus},
+    view::{AppView, Assignment, Liveness, NodeView, TaskState, TaskStatus, View},
 };
 use std::{collections::BTreeMap, time::Duration};
 
 /// Decisions in one run of the scheduler, at most.
 const BUDGET: usize = 512;
-/// A node that has just started decides nothing before it has heard the others, or this long.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long the document of a node that holds a slot is waited for.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(30);
 /// A found task whose app is not known (yet) is left alone this long.
 const STRAY_GRACE: Duration = Duration::from_secs(60);
 
@@ -52,14 +52,21 @@ impl Node {
         }
     }
 
-    /// Just after its start a node has heard nobody: it would hold the whole mesh for missing,
-    /// and take everything on itself.
-    fn is_settling(&self, now: Now) -> bool {
-        now.mono.since(self.started) < SETTLE
-            && self
-                .nodes
-                .values()
-                .any(|node| node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none())
+    /// Whether too little is known to decide anything. A node that has just started, or just
+    /// joined, has heard nobody and knows only a part of the documents: it would hold the mesh
+    /// for missing and take everything on itself. It gives members that it has never heard the
+    /// usual time to speak, and waits for the documents of nodes that hold a slot.
+    fn is_settling(&mut self, now: Now) -> bool {
+        let unheard = |node: &NodeView| node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none();
+        if self.nodes.values().any(unheard) {
+            return true;
+        }
+        if !self.with_view(|_, view| names_unknown_nodes(view)) {
+            self.unknown_since = None;
+            return false;
+        }
+        let since = *self.unknown_since.get_or_insert(now.mono);
+        now.mono.since(since) < UNKNOWN_GRACE
     }
 
     /// Starts, stops and refuses tasks so that what runs here is what should run here.
@@ -161,6 +168,13 @@ impl Node {
         self.queue_status_of(now, group, slot, epoch, &status);
         out.push(self.event(now.wall, EventKind::Refused, Some(&name), None, format!("slot {slot}: {reason}")));
     }
+}
+
+/// Whether a slot was given to a node of which nothing is known.
+fn names_unknown_nodes(view: &View) -> bool {
+    let mut assignments =
+        view.apps.values().filter(|app| app.live).flat_map(|app| app.slots.values().flat_map(|slot| &slot.assignments));
+    assignments.any(|a| !a.state().is_terminal() && !view.nodes.contains_key(&a.placement.node))
 }
 
 fn assignment_of<'a>(app: &'a AppView, slot: Slot, epoch: Epoch, me: &holm_types::NodeId) -> Option<&'a Assignment> {

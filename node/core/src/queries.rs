@@ -4,7 +4,7 @@ use crate::{
     Node,
     apply::{namespace_or_default, not_found, to_json},
 };
-use holm_scheduler::{Context, app_row, explain, holder};
+use holm_scheduler::{Context, acting, app_row, explain, holder};
 use holm_types::{
     Digest, DocId, Label, NodeId, Now, Slot, TaskId,
     api::{
@@ -100,7 +100,7 @@ impl Node {
         let mut rows = Vec::new();
         for app in view.apps.values().filter(|app| selected(app, params)) {
             for (slot, slot_view) in &app.slots {
-                let held = holder(app, slot_view);
+                let held = acting(view, app, slot_view);
                 for assignment in &slot_view.assignments {
                     let holds = held.is_some_and(|h| std::ptr::eq(h, assignment)) && app.live;
                     let state = seen_state(view, assignment);

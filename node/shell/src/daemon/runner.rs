@@ -9,6 +9,10 @@ use tokio::{sync::mpsc, task::JoinSet};
 pub fn forward(mut events: mpsc::Receiver<RunnerEvent>, inbox: mpsc::Sender<Message>, tasks: &mut JoinSet<()>) {
     tasks.spawn(async move {
         while let Some(event) = events.recv().await {
+            // What was adopted is told by the runner's list of what it found.
+            if matches!(event, RunnerEvent::Started { adopted: true, .. }) {
+                continue;
+            }
             if inbox.send(Message::Input(Input::Runner(input_of(event)))).await.is_err() {
                 return;
             }

@@ -1,0 +1,71 @@
+//! Its key, its certificate, and the members that it was told of.
+
+use anyhow::{Context as _, Result, ensure};
+use holm_types::{NodeId, cert::CertChain, keys::KeyPair, token::Enrolment};
+use serde::{Deserialize, Serialize};
+use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+
+const FILE: &str = "bootstrap.json";
+
+/// Who this server is.
+#[derive(Debug)]
+pub struct Identity {
+    pub key: KeyPair,
+    pub chain: CertChain,
+    pub peers: Vec<(NodeId, Vec<String>)>,
+    /// Counts the starts.
+    pub incarnation: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    secret: String,
+    chain: String,
+    peers: Vec<(NodeId, Vec<String>)>,
+    starts: u32,
+}
+
+impl Identity {
+    /// A new key.
+    pub fn new_key() -> KeyPair {
+        let mut secret = [0; 32];
+        rand::Rng::fill_bytes(&mut rand::rng(), &mut secret);
+        KeyPair::from_secret(&secret)
+    }
+
+    /// Keeps a new identity, for its owner only; never over an old one.
+    pub fn save(dir: &Path, key: &KeyPair, enrolment: &Enrolment) -> Result<()> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let file = dir.join(FILE);
+        ensure!(!file.exists(), "{} exists: this server is enrolled already", file.display());
+        let secret = hex::encode(*key.secret());
+        let chain = hex::encode(enrolment.chain.encode()?);
+        write(&file, &Stored { secret, chain, peers: enrolment.peers.clone(), starts: 0 })
+    }
+
+    /// Reads the identity, and counts this start before it is told to anyone.
+    pub fn load(dir: &Path) -> Result<Identity> {
+        let file = dir.join(FILE);
+        let text = fs::read(&file)
+            .with_context(|| format!("cannot read {}: enrol first with `holm-bootstrap join TOKEN`", file.display()))?;
+        let damaged = || format!("{} is damaged: enrol again", file.display());
+        let mut stored: Stored = serde_json::from_slice(&text).with_context(damaged)?;
+        stored.starts += 1;
+        write(&file, &stored)?;
+        // Hex of 32 bytes, as an id is.
+        let secret: NodeId = stored.secret.parse().ok().with_context(damaged)?;
+        let chain = CertChain::decode(&hex::decode(&stored.chain).with_context(damaged)?)?;
+        Ok(Identity { key: KeyPair::from_secret(&secret.0), chain, peers: stored.peers, incarnation: stored.starts })
+    }
+}
+
+fn write(file: &Path, stored: &Stored) -> Result<()> {
+    let temporary = file.with_extension("new");
+    let save = || -> std::io::Result<()> {
+        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        out.write_all(&serde_json::to_vec_pretty(stored)?)?;
+        out.sync_all()?;
+        fs::rename(&temporary, file)
+    };
+    save().with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,93 @@
+//! Where members meet: connections are kept, gossip is passed on, nothing is remembered.
+
+use crate::identity::Identity;
+use anyhow::{Context as _, Result, bail};
+use holm_mesh_core::{
+    healer::{Config, Healer},
+    topics::Topics,
+};
+use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
+use holm_types::{Mono, Wall};
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{Duration, interval},
+};
+
+const TICK: Duration = Duration::from_millis(250);
+
+fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Serves until it is told to stop.
+pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
+    let claims = identity.chain.claims()?.clone();
+    let mut tasks = JoinSet::new();
+    let config = NetConfig {
+        key: identity.key,
+        chain: identity.chain,
+        mesh: claims.mesh,
+        incarnation: identity.incarnation,
+        listen,
+        mdns: false,
+        clock: Arc::new(wall),
+        limits: Default::default(),
+    };
+    let mut net = holm_mesh_net::start(config, &mut tasks).await.context("cannot start the network")?;
+    for topic in Topics::new(&claims.mesh, &claims.site).all() {
+        net.handle.try_send(NetCommand::Subscribe(topic));
+    }
+    let start = Instant::now();
+    let now = || Mono(start.elapsed());
+    let mut healer = Healer::new(Config::default(), wall().0);
+    for (peer, addresses) in &identity.peers {
+        healer.learn(*peer, addresses, now());
+    }
+    println!("ready {} of mesh {}", claims.name, claims.mesh_name);
+    let mut tick = interval(TICK);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            event = net.events.recv() => match event {
+                Some(event) => take(&mut healer, event, now()),
+                None => bail!("the network ended"),
+            },
+            Some(_) = net.enrolments.recv() => {} // Dropped: whoever asks is told that this node does not enrol.
+            _ = tick.tick() => dial(&mut healer, &net.handle, now()),
+        }
+    }
+}
+
+/// Members are dialled again when they are lost; those who listen behind a NAT dial by themselves.
+fn take(healer: &mut Healer, event: NetEvent, now: Mono) {
+    match event {
+        NetEvent::PeerUp { node, address, .. } => {
+            tracing::info!(%node, address, "a member is here");
+            healer.learn(node, &[], now);
+            healer.connected(&node);
+        }
+        NetEvent::PeerDown { node } => {
+            tracing::info!(%node, "a member is gone");
+            healer.disconnected(&node, now);
+        }
+        NetEvent::PeerAddresses { node, addresses } => {
+            healer.learn(node, &addresses, now);
+        }
+        _ => {}
+    }
+}
+
+fn dial(healer: &mut Healer, net: &NetHandle, now: Mono) {
+    for dial in healer.tick(now) {
+        net.try_send(NetCommand::Dial { peer: dial.peer, addresses: dial.addresses });
+    }
+}

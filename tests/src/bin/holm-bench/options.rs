@@ -1,0 +1,103 @@
+//! The command line, and how often each thing is measured.
+
+use anyhow::{Result, bail};
+use std::time::Duration;
+
+/// What was asked for.
+pub struct Options {
+    /// Fewer runs: to see that everything works, not to know the numbers.
+    pub quick: bool,
+    /// How often.
+    pub runs: Runs,
+    only: Vec<String>,
+}
+
+/// How often, how many, how long.
+pub struct Runs {
+    /// Starts of a node.
+    pub starts: usize,
+    /// Apps whose documents the started node holds.
+    pub start_apps: usize,
+    /// Before the idle mesh is looked at.
+    pub settle: Duration,
+    /// How long it is looked at.
+    pub idle: Duration,
+    /// Submissions.
+    pub applies: usize,
+    /// Hosts killed.
+    pub failovers: usize,
+    /// Jobs.
+    pub jobs: usize,
+    /// Tasks of each job.
+    pub job_tasks: usize,
+}
+
+const FULL: Runs = Runs {
+    starts: 10,
+    start_apps: 100,
+    settle: Duration::from_secs(15),
+    idle: Duration::from_secs(20),
+    applies: 100,
+    failovers: 5,
+    jobs: 3,
+    job_tasks: 1000,
+};
+
+const QUICK: Runs = Runs {
+    starts: 3,
+    start_apps: 100,
+    settle: Duration::from_secs(3),
+    idle: Duration::from_secs(5),
+    applies: 10,
+    failovers: 1,
+    jobs: 1,
+    job_tasks: 200,
+};
+
+impl Options {
+    /// Reads the arguments; `None` when only help is wanted. `names` are the measures that there are.
+    ///
+    /// # Errors
+    /// An argument means nothing.
+    pub fn read(arguments: impl Iterator<Item = String>, names: &[&str]) -> Result<Option<Options>> {
+        let (mut quick, mut only) = (false, Vec::new());
+        for argument in arguments {
+            match argument.as_str() {
+                "--quick" => quick = true,
+                "--help" | "-h" => return Ok(None),
+                name if names.contains(&name) => only.push(argument),
+                other => bail!("`{other}` is not known"),
+            }
+        }
+        Ok(Some(Options { quick, runs: if quick { QUICK } else { FULL }, only }))
+    }
+
+    /// Whether the measure of that name is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+}
+
+/// How it is called.
+pub fn usage(names: &[&str]) -> String {
+    format!("holm-bench [--quick] [{}]...   (all of them if none is named)", names.join("|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Option<Options>> {
+        Options::read(line.split_whitespace().map(str::to_owned), &["start", "idle"])
+    }
+
+    #[test]
+    fn all_or_only_what_is_named() {
+        let all = read("--quick").unwrap().unwrap();
+        assert!(all.quick && all.wants("start") && all.wants("idle") && all.runs.applies == QUICK.applies);
+        let one = read("idle").unwrap().unwrap();
+        assert!(!one.quick && !one.wants("start") && one.wants("idle") && one.runs.applies == FULL.applies);
+        assert!(read("start --help").unwrap().is_none());
+        assert!(read("strat").is_err());
+    }
+}
