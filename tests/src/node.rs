@@ -100,7 +100,7 @@ impl Node {
         agent.starts += 1;
         let mut command = self.command();
         command.arg("up").arg("--data-dir").arg(&self.data).args(["--rpc", "127.0.0.1:0"]);
-        command.env("HOLM_LOG", std::env::var_os("HOLM_LOG").unwrap_or_else(|| "info".into()));
+        command.env("HOLM_LOG", std::env::var_os("HOLM_LOG").unwrap_or_else(|| "holm=debug,warn".into()));
         for transport in ["tcp/PORT", "udp/PORT/quic-v1"] {
             let transport = transport.replace("PORT", &self.port.to_string());
             command.args(["--listen", &format!("/ip4/{}/{transport}", self.host.address())]);

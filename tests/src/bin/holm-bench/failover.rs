@@ -7,7 +7,7 @@ use crate::{
     report::Row,
     stats, wait,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use holm_tests::{cluster::Cluster, process, suite::Scene};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -36,9 +36,11 @@ fn kill_one(mesh: &Cluster, app: &str) -> Result<Duration> {
     client.apply(sleeper(app, 1))?;
     let begin = Instant::now();
     let (victim, _) = wait::until(&format!("{app} runs"), begin, POLL, WITHIN, || Ok(runner(&client.tasks(app)?)))?;
-    let observer = FIVE.iter().find(|name| **name != victim).context("there are five")?;
-    let mut observer = Client::connect(mesh.node(observer))?;
-    ensure!(runner(&observer.tasks(app)?).as_ref() == Some(&victim), "the observer does not know {victim}'s task");
+    let survivor = mesh.node(FIVE.iter().find(|name| **name != victim).context("there are five")?);
+    let mut observer = Client::connect(survivor)?;
+    wait::until(&format!("{} knows it", survivor.name()), begin, POLL, WITHIN, || {
+        Ok(runner(&observer.tasks(app)?).filter(|node| *node == victim))
+    })?;
 
     let begin = Instant::now();
     mesh.node(&victim).power_off()?;
