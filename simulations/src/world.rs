@@ -25,6 +25,7 @@ const EPOCH_MS: u64 = 1_767_225_600_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub(crate) usize);
 
+#[expect(clippy::large_enum_variant, reason = "almost all of them are the large one")]
 enum Happening {
     /// For the agent that ran in this incarnation; a later one does not hear it.
     Input(HostId, u32, Input),

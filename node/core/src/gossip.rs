@@ -20,6 +20,8 @@ const MAX_UNVERIFIED: usize = 8192;
 const VERIFY_BATCH: usize = 256;
 /// One heartbeat of so many carries the certificate, for those who do not know this node yet.
 const INTRODUCE_EVERY: u64 = 8;
+/// Repair brought documents: more of them, about the same apps, may be on their way.
+const MERGE_GOES_ON: Duration = Duration::from_millis(750);
 /// How soon a gap is repaired.
 const GAP_REPAIR: Duration = Duration::from_millis(250);
 
@@ -180,6 +182,9 @@ impl Node {
                     out.push(event);
                 }
             }
+        }
+        if !merged.is_empty() {
+            self.merging.hold(now.mono, MERGE_GOES_ON);
         }
         for (peer, count) in merged {
             let detail = format!("{count} changes from {}", self.name_of(&peer));

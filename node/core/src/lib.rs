@@ -27,6 +27,7 @@ mod enrol;
 mod gossip;
 mod io;
 mod journal;
+mod merging;
 mod node;
 mod pace;
 mod placing;

@@ -1,6 +1,6 @@
 //! The state machine itself: what it holds, and which handler each input goes to.
 
-use crate::{Config, Effect, Found, Input, journal::Journal, pace::Pace, tasks::Tasks};
+use crate::{Config, Effect, Found, Input, journal::Journal, merging::Merging, pace::Pace, tasks::Tasks};
 use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
@@ -21,6 +21,8 @@ use std::{
 const DECIDE_GAP: Duration = Duration::from_millis(25);
 /// Shortest time between two batches of status writes.
 const STATUS_GAP: Duration = Duration::from_millis(40);
+/// A node that was held for dead is back: those that were cut off with it will follow.
+const NODE_BACK: Duration = Duration::from_millis(2500);
 /// Answers remembered for idempotency keys.
 const MAX_IDEMPOTENCY_KEYS: usize = 1024;
 
@@ -78,6 +80,7 @@ pub struct Node {
     pub(crate) deciding: Pace,
     pub(crate) status_flush: Pace,
     pub(crate) local_dirty: bool,
+    pub(crate) merging: Merging,
     /// Since when a slot is held by a node of which nothing is known.
     pub(crate) unknown_since: Option<Mono>,
 }
@@ -120,6 +123,7 @@ impl Node {
             deciding: Pace::new(DECIDE_GAP),
             status_flush: Pace::new(STATUS_GAP),
             local_dirty: true,
+            merging: Merging::default(),
             unknown_since: None,
             claims,
             state,
@@ -254,6 +258,10 @@ impl Node {
         self.local_dirty = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
+            if liveness == Liveness::Alive && self.merging.is_back(&node) {
+                self.merging.hold(now.mono, NODE_BACK);
+            }
+            self.merging.note(node, liveness);
             let kind = match liveness {
                 Liveness::Alive => EventKind::NodeAlive,
                 Liveness::Suspect => EventKind::NodeSuspect,

@@ -23,6 +23,11 @@ impl Pace {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// Asks for a run at a point of time.
+    pub(crate) fn request_at(&mut self, at: Mono) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
     /// Whether it is to run now; if so, the run is taken as done.
     pub(crate) fn take(&mut self, now: Mono) -> bool {
         let due = self.due.is_some_and(|due| due <= now);

@@ -28,6 +28,10 @@ impl Node {
         if !self.deciding.take(now.mono) || self.is_settling(now) {
             return;
         }
+        if let Some(until) = self.merging.holds(now.mono) {
+            self.deciding.request_at(until);
+            return;
+        }
         let (free, dead_for) = self.scheduling_facts(now);
         let decisions = self.with_view(|node, view| {
             decide(view, &Context { me: node.me, free: &free, dead_for: &dead_for, budget: BUDGET })

@@ -15,7 +15,10 @@ use holm_types::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 const MAX_PAGE: usize = 1000;
 
@@ -101,8 +104,11 @@ impl Node {
         for app in view.apps.values().filter(|app| selected(app, params)) {
             for (slot, slot_view) in &app.slots {
                 let held = acting(view, app, slot_view);
-                for assignment in &slot_view.assignments {
-                    let holds = held.is_some_and(|h| std::ptr::eq(h, assignment)) && app.live;
+                // Two coordinators that made the same decision made one task.
+                let key = |a: &Assignment| (a.epoch, a.placement.node);
+                let mut told = BTreeSet::new();
+                for assignment in slot_view.assignments.iter().filter(|a| told.insert(key(a))) {
+                    let holds = held.is_some_and(|h| key(h) == key(assignment)) && app.live;
                     let state = seen_state(view, assignment);
                     if holds || params.all || !(state.is_terminal() || assignment.refused()) {
                         rows.push(task_row(view, app, *slot, assignment, state));

@@ -76,7 +76,7 @@ impl<'de, T> de::Visitor<'de> for TextOrNumber<T> {
 }
 
 fn whole(n: f64) -> Option<u64> {
-    (n >= 0.0 && n <= 9e15).then_some(n.round() as u64)
+    (0.0..=9e15).contains(&n).then_some(n.round() as u64)
 }
 
 macro_rules! quantity {
@@ -157,7 +157,7 @@ quantity! {
     /// A duration.
     Period(Duration), "a duration such as \"30s\", \"5m\" or \"1h 30m\"",
     |text| humantime::parse_duration(text).ok().filter(|d| d.as_secs() <= 366 * 86_400),
-    |n| (n >= 0.0 && n <= 366.0 * 86_400.0).then(|| Duration::from_secs_f64(n)),
+    |n| (0.0..=366.0 * 86_400.0).contains(&n).then(|| Duration::from_secs_f64(n)),
     |d| humantime::format_duration(d).to_string()
 }
 

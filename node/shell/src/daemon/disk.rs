@@ -18,13 +18,9 @@ const QUEUE: usize = 4;
 pub struct Outbox<T>(mpsc::Sender<T>);
 
 impl<T> Outbox<T> {
-    /// Hands a piece of work over.
-    pub async fn send(&self, work: T) {
-        if self.0.send(work).await.is_err() {
-            // The thread is gone because the disk failed: nothing more may be acknowledged.
-            tracing::error!("the disk has failed: this node stops");
-            std::process::exit(1);
-        }
+    /// Hands a piece of work over. Fails when the thread is gone, because the disk failed.
+    pub async fn send(&self, work: T) -> Result<(), mpsc::error::SendError<T>> {
+        self.0.send(work).await
     }
 }
 

@@ -60,17 +60,18 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let backend = Arc::new(NodeBackend::new(inbox.clone(), watchers, runner, outlets.net.clone()));
     let address = serve_rpc(dir, args.rpc, backend, &mut tasks, &stop).await?;
     let main_loop = Loop::new(node, inputs, outlets, effects);
-    let mut main_loop = tokio::spawn(main_loop.run(stop.clone()));
+    let mut looping = JoinSet::new();
+    looping.spawn(main_loop.run(stop.clone()));
     say_ready(address, &inbox).await;
 
     let failed = tokio::select! {
         biased;
         () = told_to_stop() => None,
-        ended = &mut main_loop => Some(anyhow::anyhow!("the node's loop ended: {ended:?}")),
+        ended = looping.join_next() => Some(anyhow::anyhow!("the node's loop ended: {ended:?}")),
         Some(ended) = tasks.join_next() => Some(anyhow::anyhow!("a part of the node ended: {ended:?}")),
     };
     stop.cancel();
-    let _ = tokio::time::timeout(DRAIN, main_loop).await;
+    let _ = tokio::time::timeout(DRAIN, looping.join_next()).await;
     let _ = std::fs::remove_file(dir.join("rpc.addr"));
     match failed {
         Some(error) => Err(error),

@@ -59,6 +59,7 @@ enum Command {
     Stop(TaskId),
 }
 
+#[expect(clippy::large_enum_variant, reason = "it lives from the select to the match")]
 enum Branch {
     Stop,
     Message(Message),
@@ -82,7 +83,10 @@ impl Loop {
     /// Runs until it is told to stop, or until the disk fails.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            self.carry_out().await;
+            if !self.carry_out().await {
+                tracing::error!("the disk has failed: this node stops, and acknowledges nothing more");
+                return;
+            }
             self.command_runner();
             match self.next(&stop).await {
                 Branch::Stop => return,
@@ -149,7 +153,8 @@ impl Loop {
         self.node.handle(environment::now(), input, &mut self.effects);
     }
 
-    async fn carry_out(&mut self) {
+    /// False when the disk has failed.
+    async fn carry_out(&mut self) -> bool {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Reply { id, result } => {
@@ -159,8 +164,16 @@ impl Loop {
                 Effect::Enrolled { id, result } => {
                     self.enrolments.remove(&id).map(|reply| reply.send(result));
                 }
-                Effect::Persist(batch) => self.outlets.disk.send(batch).await,
-                Effect::Verify(changes) => self.outlets.verify.send(changes).await,
+                Effect::Persist(batch) => {
+                    if self.outlets.disk.send(batch).await.is_err() {
+                        return false;
+                    }
+                }
+                Effect::Verify(changes) => {
+                    if self.outlets.verify.send(changes).await.is_err() {
+                        return false;
+                    }
+                }
                 Effect::Subscribe(topic) => self.command(NetCommand::Subscribe(topic)),
                 Effect::Publish { topic, bytes } => self.command(NetCommand::Publish { topic, bytes }),
                 Effect::Send { peer, bytes } => self.command(NetCommand::Send { peer, bytes }),
@@ -170,6 +183,7 @@ impl Loop {
                 Effect::Emit(event) => self.outlets.watchers.emit(event),
             }
         }
+        true
     }
 
     fn command(&self, command: NetCommand) {

@@ -1,0 +1,73 @@
+//! While two parts of the mesh merge, each sees the other in pieces: one node before the next, an
+//! app before its tasks. A decision made on such a view would move what runs well. So a coordinator
+//! holds its decisions until nothing new came for a moment, and never for long.
+
+use holm_types::{Mono, NodeId, view::Liveness};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Decisions are never held longer than this in one go: a mesh that merges all the time must
+/// still replace what it lost.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct Merging {
+    since: Option<Mono>,
+    until: Option<Mono>,
+    dead: BTreeSet<NodeId>,
+}
+
+impl Merging {
+    /// A part of the mesh came back: the rest may follow within `time`.
+    pub(crate) fn hold(&mut self, now: Mono, time: Duration) {
+        let until = now.after(time);
+        if self.holds(now).is_none() {
+            self.since = Some(now);
+        }
+        self.until = Some(self.until.map_or(until, |old| old.max(until)));
+    }
+
+    /// Until when decisions are held, if they are.
+    pub(crate) fn holds(&self, now: Mono) -> Option<Mono> {
+        let longest = self.since?.after(LONGEST);
+        self.until.map(|until| until.min(longest)).filter(|until| *until > now)
+    }
+
+    /// What is believed of a node.
+    pub(crate) fn note(&mut self, node: NodeId, liveness: Liveness) {
+        match liveness {
+            Liveness::Dead | Liveness::Left => self.dead.insert(node),
+            Liveness::Alive => self.dead.remove(&node),
+            Liveness::Suspect => false,
+        };
+    }
+
+    /// Whether a node that is alive now was held for dead before.
+    pub(crate) fn is_back(&self, node: &NodeId) -> bool {
+        self.dead.contains(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_extended_but_never_for_long() {
+        let at = |ms| Mono(Duration::from_millis(ms));
+        let second = Duration::from_secs(1);
+        let mut merging = Merging::default();
+        assert_eq!(merging.holds(at(0)), None);
+        merging.hold(at(0), second);
+        assert_eq!(merging.holds(at(999)), Some(at(1000)));
+        for ms in (500..20_000).step_by(500) {
+            merging.hold(at(ms), second);
+            if ms == 9_500 {
+                assert_eq!(merging.holds(at(ms)), Some(at(10_000)));
+            }
+        }
+        assert!(merging.holds(at(22_000)).is_none());
+        merging.hold(at(30_000), second);
+        assert_eq!(merging.holds(at(30_500)), Some(at(31_000)));
+    }
+}
