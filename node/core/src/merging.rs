@@ -2,8 +2,8 @@
 //! app before its tasks. A decision made on such a view would move what runs well. So a coordinator
 //! holds its decisions until nothing new came for a moment, and never for long.
 
-use holm_types::{Mono, NodeId, view::Liveness};
-use std::{collections::BTreeSet, time::Duration};
+use holm_types::Mono;
+use std::time::Duration;
 
 /// Decisions are never held longer than this in one go: a mesh that merges all the time must
 /// still replace what it lost.
@@ -14,7 +14,6 @@ const LONGEST: Duration = Duration::from_secs(10);
 pub(crate) struct Merging {
     since: Option<Mono>,
     until: Option<Mono>,
-    dead: BTreeSet<NodeId>,
 }
 
 impl Merging {
@@ -31,20 +30,6 @@ impl Merging {
     pub(crate) fn holds(&self, now: Mono) -> Option<Mono> {
         let longest = self.since?.after(LONGEST);
         self.until.map(|until| until.min(longest)).filter(|until| *until > now)
-    }
-
-    /// What is believed of a node.
-    pub(crate) fn note(&mut self, node: NodeId, liveness: Liveness) {
-        match liveness {
-            Liveness::Dead | Liveness::Left => self.dead.insert(node),
-            Liveness::Alive => self.dead.remove(&node),
-            Liveness::Suspect => false,
-        };
-    }
-
-    /// Whether a node that is alive now was held for dead before.
-    pub(crate) fn is_back(&self, node: &NodeId) -> bool {
-        self.dead.contains(node)
     }
 }
 

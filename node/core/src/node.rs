@@ -141,6 +141,7 @@ impl Node {
 
     /// Takes one input. Call [`Node::settle`] when there is no more for now.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        self.notice_return(now, &input);
         match input {
             Input::Request { id, request } => self.on_request(now, id, request, out),
             Input::Enrol { id, token, subject, name } => self.on_enrol(now, id, &token, subject, &name, out),
@@ -155,6 +156,18 @@ impl Node {
             Input::Runner(event) => self.on_runner(now, event, out),
             Input::Verified { verdicts } => self.on_verified(now, &verdicts, out),
             Input::Persisted => self.journal.persisted(&mut self.state, out),
+        }
+    }
+
+    /// Words of a node that is held for dead, or that was, mean that the links are mended: what
+    /// it wrote meanwhile may come before its heartbeat does.
+    fn notice_return(&mut self, now: Now, input: &Input) {
+        let (Input::Gossip { source: node, .. } | Input::Frame { from: node, .. } | Input::PeerUp { node, .. }) = input
+        else {
+            return;
+        };
+        if self.members.liveness(node) == Some(Liveness::Dead) {
+            self.merging.hold(now.mono, NODE_BACK);
         }
     }
 
@@ -258,10 +271,6 @@ impl Node {
         self.local_dirty = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
-            if liveness == Liveness::Alive && self.merging.is_back(&node) {
-                self.merging.hold(now.mono, NODE_BACK);
-            }
-            self.merging.note(node, liveness);
             let kind = match liveness {
                 Liveness::Alive => EventKind::NodeAlive,
                 Liveness::Suspect => EventKind::NodeSuspect,

@@ -6,9 +6,11 @@
 //!
 //! One thread, one loop, three descriptors: a host may run thousands of these.
 
+mod agent;
 mod command;
 mod supervise;
 
+use agent::{hush, say};
 use command::{Failure, Running};
 use holm_exec::{
     Stream,
@@ -24,9 +26,9 @@ use nix::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::{Pid, dup2_stdout, setsid},
+    unistd::{Pid, setsid},
 };
-use std::{fs::File, io::Write, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 use supervise::Supervisor;
 
 fn main() -> ExitCode {
@@ -117,18 +119,6 @@ fn state_of(command: Process, stdout_from: u64) -> Result<StateFile, Failure> {
         started_at_ms: host_clock().0,
         stdout_from,
     })
-}
-
-fn say(line: &str) {
-    // An agent that is gone does not hear it, and finds it in the folder.
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// Closes the pipe to the agent, which waits for its end.
-fn hush() {
-    if let Ok(null) = File::options().write(true).open("/dev/null") {
-        let _ = dup2_stdout(null);
-    }
 }
 
 /// The process id as the system calls want it.
