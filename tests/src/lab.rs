@@ -72,8 +72,10 @@ impl Lab {
         if !self.sites.contains_key(site) {
             let number = self.sites.len() + 1;
             ensure!(number <= MAX, "a lab has at most {MAX} sites");
+            // A bridge without an address of its own takes the lowest of its ports, and changes it when
+            // a port with a lower one joins: hosts that know the old one are then not heard for a minute.
             self.core.ip(&format!(
-                "link add site{number} type bridge stp_state 0 forward_delay 0\n\
+                "link add site{number} address 02:4d:00:00:{number:02x}:fe type bridge stp_state 0 forward_delay 0\n\
                  addr add 10.77.{number}.254/24 dev site{number}\n\
                  link set site{number} up\n"
             ))?;
