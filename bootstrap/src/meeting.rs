@@ -7,7 +7,11 @@ use holm_mesh_core::{
     topics::Topics,
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
-use holm_types::{Mono, Wall};
+use holm_types::{
+    Mono, NodeId, Wall,
+    cert::CertChain,
+    presence::{MAX_ADDRESSES, Presence},
+};
 use std::{
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -19,6 +23,8 @@ use tokio::{
 };
 
 const TICK: Duration = Duration::from_millis(250);
+/// Time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 fn wall() -> Wall {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -30,8 +36,8 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
     let claims = identity.chain.claims()?.clone();
     let mut tasks = JoinSet::new();
     let config = NetConfig {
-        key: identity.key,
-        chain: identity.chain,
+        key: identity.key.clone(),
+        chain: identity.chain.clone(),
         mesh: claims.mesh,
         incarnation: identity.incarnation,
         listen,
@@ -40,9 +46,18 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
         limits: Default::default(),
     };
     let mut net = holm_mesh_net::start(config, &mut tasks).await.context("cannot start the network")?;
-    for topic in Topics::new(&claims.mesh, &claims.site).all() {
+    let topics = Topics::new(&claims.mesh, &claims.site);
+    for topic in topics.all() {
         net.handle.try_send(NetCommand::Subscribe(topic));
     }
+    let mut pulse = Pulse {
+        node: identity.key.node_id(),
+        incarnation: identity.incarnation,
+        chain: identity.chain,
+        seq: 0,
+        addresses: Vec::new(),
+    };
+    let mut heartbeat = interval(HEARTBEAT);
     let start = Instant::now();
     let now = || Mono(start.elapsed());
     let mut healer = Healer::new(Config::default(), wall().0);
@@ -58,12 +73,49 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             event = net.events.recv() => match event {
+                Some(NetEvent::Listening { address }) => pulse.listen(address),
                 Some(event) => take(&mut healer, event, now()),
                 None => bail!("the network ended"),
             },
             Some(_) = net.enrolments.recv() => {} // Dropped: whoever asks is told that this node does not enrol.
             _ = tick.tick() => dial(&mut healer, &net.handle, now()),
+            _ = heartbeat.tick() => pulse.beat(topics.presence(), &net.handle)?,
         }
+    }
+}
+
+/// Its own heartbeats: members see that it is there, and where. It offers nothing to tasks.
+struct Pulse {
+    node: NodeId,
+    incarnation: u32,
+    chain: CertChain,
+    seq: u64,
+    addresses: Vec<String>,
+}
+
+impl Pulse {
+    fn listen(&mut self, address: String) {
+        if self.addresses.len() < MAX_ADDRESSES {
+            tracing::info!(address, "listening");
+            self.addresses.push(address);
+        }
+    }
+
+    fn beat(&mut self, topic: &str, net: &NetHandle) -> Result<()> {
+        self.seq += 1;
+        let presence = Presence {
+            node: self.node,
+            incarnation: self.incarnation,
+            seq: self.seq,
+            every_ms: u32::try_from(HEARTBEAT.as_millis())?,
+            free: Default::default(),
+            running: 0,
+            addresses: self.addresses.clone(),
+            leaving: false,
+            chain: Some(self.chain.clone()),
+        };
+        net.try_send(NetCommand::Publish { topic: topic.to_owned(), bytes: presence.encode()? });
+        Ok(())
     }
 }
 

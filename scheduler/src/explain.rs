@@ -37,12 +37,16 @@ pub fn explain(view: &View, app: &AppView, cx: &Context<'_>) -> Vec<SlotRow> {
 pub fn app_row(view: &View, app: &AppView) -> AppRow {
     let waits = BTreeMap::new();
     let (mut desired, mut running, mut done, mut failed) = (0u32, 0u32, 0u32, false);
+    let mut outdated = false;
     for slot in wanted(view, app) {
         let standing = standing(view, app, slot.seen, &waits);
         // A daemon does not want what is on nodes that are not there.
         desired += u32::from(!matches!(standing, Standing::Away { wait: Wait::ForItsNode, .. }));
         match standing {
-            Standing::Held { holder, .. } => running += u32::from(holder.state() == TaskState::Running),
+            Standing::Held { holder, .. } => {
+                running += u32::from(holder.state() == TaskState::Running);
+                outdated |= holder.placement.template != app.template;
+            }
             Standing::Done(_) => done += 1,
             Standing::Failed { again: false, .. } => failed = true,
             Standing::Vacant | Standing::Away { .. } | Standing::Failed { again: true, .. } => {}
@@ -55,7 +59,7 @@ pub fn app_row(view: &View, app: &AppView) -> AppRow {
         () if failed => AppState::Failed,
         () if nowhere => AppState::Pending,
         () if done > 0 && done == desired => AppState::Succeeded,
-        () if running + done == desired || (job && running > 0) => AppState::Running,
+        () if (running + done == desired && !outdated) || (job && running > 0) => AppState::Running,
         () => AppState::Pending,
     };
     AppRow {

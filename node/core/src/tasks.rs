@@ -108,6 +108,8 @@ impl Node {
             };
             let app_name = local.app_name.clone();
             match state {
+                // Its end was told before: it says no more.
+                FoundState::Exited { .. } if self.has_ended(&task) => {}
                 FoundState::Alive { pid, started_at, restarts } => {
                     self.tasks.insert(task, local);
                     if let Some(pid) = pid {
@@ -133,6 +135,14 @@ impl Node {
                 FoundState::Gone => {}
             }
         }
+    }
+
+    fn has_ended(&self, task: &LocalTask) -> bool {
+        let slot = self.state.apps().get(&task.app).and_then(|app| app.slots.get(&task.slot));
+        slot.is_none_or(|slot| {
+            let own = slot.assignments.iter().find(|a| a.epoch == task.epoch && a.placement.node == self.me);
+            own.is_none_or(|assignment| assignment.state().is_terminal())
+        })
     }
 
     /// A found task says in its environment what it is.

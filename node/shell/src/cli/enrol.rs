@@ -1,9 +1,15 @@
 //! `init`, `token create` and `join`.
 
-use super::{TokenCreate, client::Context, output};
+use super::{
+    TokenCreate,
+    client::Context,
+    exit::{self, failure},
+    output,
+};
 use crate::{data_dir::Settings, environment};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use holm_mesh_net::NetError;
 use holm_types::{
     Label, MeshId,
     api::TokenParams,
@@ -107,7 +113,10 @@ pub async fn join(context: &Context, args: Join) -> Result<ExitCode> {
     dir.create()?;
     let name = node_name(args.name)?;
     let key = dir.identity()?;
-    let enrolment = holm_mesh_net::enrol(&key, &token, &name, args.timeout).await.context("cannot join")?;
+    let enrolment = holm_mesh_net::enrol(&key, &token, &name, args.timeout).await.map_err(|error| match error {
+        NetError::Refused { .. } => failure(exit::NOT_AUTHORISED, format!("cannot join: {error}")),
+        other => anyhow::Error::from(other).context("cannot join"),
+    })?;
     let claims = enrolment.chain.verify(&token.grant.mesh).context("the issuer gave a bad certificate")?;
     if claims.subject != key.node_id() {
         bail!("the issuer gave a certificate for another node");

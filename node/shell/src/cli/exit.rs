@@ -17,6 +17,9 @@ pub const NOT_FOUND: u8 = 4;
 /// It took too long.
 pub const TIMED_OUT: u8 = 5;
 
+/// The credential or token is refused.
+pub const NOT_AUTHORISED: u8 = 6;
+
 /// A failure that decides the exit code.
 #[derive(Debug)]
 pub struct Failure {
@@ -47,7 +50,7 @@ pub fn failure_exit(error: &anyhow::Error) -> ExitCode {
         match error.downcast_ref::<RpcError>() {
             Some(RpcError::Remote { code: 1003, .. }) => 3,
             Some(RpcError::Remote { code: 1004, .. }) => NOT_FOUND,
-            Some(RpcError::Remote { code: 1006, .. } | RpcError::Unauthorised) => 6,
+            Some(RpcError::Remote { code: 1006, .. } | RpcError::Unauthorised) => NOT_AUTHORISED,
             _ => 1,
         }
     };

@@ -262,7 +262,8 @@ pub async fn doctor(context: &Context, target: Target) -> Result<ExitCode> {
         let row = |c: &serde_json::Value| {
             vec![text(&c["check"]), if c["ok"] == true { "ok" } else { "PROBLEM" }.to_owned(), text(&c["detail"])]
         };
-        let counted = counters.iter().map(|(name, n)| vec![name.clone(), n.to_string(), "refused or dropped".into()]);
+        let counted =
+            counters.iter().map(|(name, n)| vec![name.clone(), n.to_string(), "counted since the start".into()]);
         checks.iter().map(row).chain(counted).collect()
     });
     if bad { Err(failure(1, "something is wrong: see above")) } else { Ok(ExitCode::SUCCESS) }

@@ -11,7 +11,7 @@ use clap::Args;
 use holm_rpc::Client;
 use holm_types::{
     Label,
-    api::{AppRef, AppState, AppStatus, Applied, ApplyParams, ScaleParams},
+    api::{AppRef, AppState, AppStatus, Applied, ApplyParams, ScaleParams, SlotRow},
     manifest::{AppType, Format, MAX_MANIFEST_BYTES, Manifest},
     view::TaskState,
 };
@@ -128,12 +128,19 @@ async fn wait(client: &Client, applied: &Applied, timeout: Duration) -> Result<(
     match tokio::time::timeout(timeout, watch).await {
         Ok(result) => result,
         Err(_) => {
-            let unplaced = last.as_ref().is_some_and(|s| s.slots.iter().any(|slot| slot.state == TaskState::Pending));
-            let code = if unplaced { exit::NOT_PLACED } else { exit::TIMED_OUT };
+            let code = if last.as_ref().is_some_and(is_unplaced) { exit::NOT_PLACED } else { exit::TIMED_OUT };
             let why = last.as_ref().map(first_reason).unwrap_or_default();
             Err(failure(code, format!("{} is not there after {timeout:?}: {why}", app.name)))
         }
     }
+}
+
+/// A slot waits though nothing of the app is under way: a job's slots wait for their turn, too.
+fn is_unplaced(status: &AppStatus) -> bool {
+    let pending = |slot: &SlotRow| slot.state == TaskState::Pending;
+    let active = |slot: &SlotRow| matches!(slot.state, TaskState::Assigned | TaskState::Starting | TaskState::Running);
+    let under_way = status.kind == AppType::Job && status.slots.iter().any(active);
+    !under_way && status.slots.iter().any(pending)
 }
 
 fn first_reason(status: &AppStatus) -> String {
