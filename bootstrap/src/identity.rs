@@ -1,7 +1,8 @@
 //! Its key, its certificate, and the members that it was told of.
 
+use crate::environment;
 use anyhow::{Context as _, Result, ensure};
-use holm_types::{NodeId, cert::CertChain, keys::KeyPair, token::Enrolment};
+use holm_types::{Incarnation, NodeId, cert::CertChain, keys::KeyPair, token::Enrolment};
 use serde::{Deserialize, Serialize};
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
@@ -13,8 +14,8 @@ pub struct Identity {
     pub key: KeyPair,
     pub chain: CertChain,
     pub peers: Vec<(NodeId, Vec<String>)>,
-    /// Counts the starts.
-    pub incarnation: u32,
+    /// This life of the process.
+    pub incarnation: Incarnation,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -22,15 +23,13 @@ struct Stored {
     secret: String,
     chain: String,
     peers: Vec<(NodeId, Vec<String>)>,
-    starts: u32,
+    last_life: Option<Incarnation>,
 }
 
 impl Identity {
     /// A new key.
     pub fn new_key() -> KeyPair {
-        let mut secret = [0; 32];
-        rand::Rng::fill_bytes(&mut rand::rng(), &mut secret);
-        KeyPair::from_secret(&secret)
+        KeyPair::from_secret(&environment::random())
     }
 
     /// Keeps a new identity, for its owner only; never over an old one.
@@ -40,7 +39,7 @@ impl Identity {
         ensure!(!file.exists(), "{} exists: this server is enrolled already", file.display());
         let secret = hex::encode(*key.secret());
         let chain = hex::encode(enrolment.chain.encode()?);
-        write(&file, &Stored { secret, chain, peers: enrolment.peers.clone(), starts: 0 })
+        write(&file, &Stored { secret, chain, peers: enrolment.peers.clone(), last_life: None })
     }
 
     /// Reads the identity, and counts this start before it is told to anyone.
@@ -50,12 +49,14 @@ impl Identity {
             .with_context(|| format!("cannot read {}: enrol first with `holm-bootstrap join TOKEN`", file.display()))?;
         let damaged = || format!("{} is damaged: enrol again", file.display());
         let mut stored: Stored = serde_json::from_slice(&text).with_context(damaged)?;
-        stored.starts += 1;
+        let random = u32::from_be_bytes(environment::random());
+        let incarnation = Incarnation::begin(stored.last_life, environment::wall(), random).with_context(damaged)?;
+        stored.last_life = Some(incarnation);
         write(&file, &stored)?;
         // Hex of 32 bytes, as an id is.
         let secret: NodeId = stored.secret.parse().ok().with_context(damaged)?;
         let chain = CertChain::decode(&hex::decode(&stored.chain).with_context(damaged)?)?;
-        Ok(Identity { key: KeyPair::from_secret(&secret.0), chain, peers: stored.peers, incarnation: stored.starts })
+        Ok(Identity { key: KeyPair::from_secret(&secret.0), chain, peers: stored.peers, incarnation })
     }
 }
 

@@ -3,6 +3,7 @@
 //! and certificates, through it. It holds no documents, runs no tasks and decides nothing: with all
 //! of them gone, nodes that know each other go on.
 
+mod environment;
 mod identity;
 mod meeting;
 

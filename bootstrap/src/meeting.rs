@@ -1,6 +1,6 @@
 //! Where members meet: connections are kept, gossip is passed on, nothing is remembered.
 
-use crate::identity::Identity;
+use crate::{environment::wall, identity::Identity};
 use anyhow::{Context as _, Result, bail};
 use holm_mesh_core::{
     healer::{Config, Healer},
@@ -8,14 +8,11 @@ use holm_mesh_core::{
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
 use holm_types::{
-    Mono, NodeId, Wall,
+    Incarnation, Mono, NodeId,
     cert::CertChain,
     presence::{MAX_ADDRESSES, Presence},
 };
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -25,11 +22,6 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(250);
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-
-fn wall() -> Wall {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
 
 /// Serves until it is told to stop.
 pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
@@ -87,7 +79,7 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
 /// Its own heartbeats: members see that it is there, and where. It offers nothing to tasks.
 struct Pulse {
     node: NodeId,
-    incarnation: u32,
+    incarnation: Incarnation,
     chain: CertChain,
     seq: u64,
     addresses: Vec<String>,

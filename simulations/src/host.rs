@@ -3,7 +3,7 @@
 use holm_node_core::{Config, Effect, Found, FoundState, Node, StartTask};
 use holm_state::MemStore;
 use holm_types::{
-    Label, MeshId, NodeId, Now, TaskId, Wall,
+    Incarnation, Label, MeshId, NodeId, Now, TaskId, Wall,
     cert::{CertChain, Certificate, Claims, Role},
     keys::KeyPair,
     manifest::Amounts,
@@ -66,7 +66,7 @@ impl Host {
             mesh_name,
             key: key.clone(),
             chain,
-            incarnation: 0,
+            incarnation: Incarnation::default(),
             seed,
             info,
             authority: None,
@@ -94,7 +94,8 @@ impl Host {
     pub(crate) fn start(&mut self, now: Now, peers: Vec<(NodeId, Vec<String>)>) -> anyhow::Result<Vec<Effect>> {
         self.incarnation += 1;
         let seed = self.config.seed.wrapping_add(u64::from(self.incarnation) << 32);
-        let config = Config { incarnation: self.incarnation, seed, peers, ..self.config.clone() };
+        let incarnation = Incarnation::new(self.incarnation, seed as u32);
+        let config = Config { incarnation, seed, peers, ..self.config.clone() };
         let mut effects = Vec::new();
         let found = self.processes.values().map(found).collect();
         self.node = Some(Node::open(config, Box::new(self.disk.clone()), found, now, &mut effects)?);

@@ -162,6 +162,15 @@ impl Node {
         agent.child.as_ref().and_then(|child| i32::try_from(child.id()).ok())
     }
 
+    /// Whether the agent was started and has ended by itself.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn ended(&self) -> Result<bool> {
+        let mut agent = self.agent();
+        Ok(agent.child.as_mut().map(Child::try_wait).transpose()?.flatten().is_some())
+    }
+
     /// What runs on its host: the agent, its tasks and what they started. On a host of its own that is everything;
     /// else what names its data folder, or was started for a task of it.
     pub fn processes(&self) -> Vec<i32> {

@@ -1,6 +1,6 @@
 //! Identities. All are small values that compare, hash and print.
 
-use crate::TypeError;
+use crate::{Incarnation, TypeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, fmt, str::FromStr};
@@ -100,7 +100,7 @@ bytes_id! {
     DocId, 16
 }
 bytes_id! {
-    /// One incarnation of one writer: 12 bytes of the hash of its node id, then the incarnation
+    /// One incarnation of one writer: 8 bytes of the hash of its node id, then the incarnation
     /// (big endian), so that a writer that comes back with old storage never reuses a sequence.
     ActorId, 16
 }
@@ -126,21 +126,22 @@ impl Digest {
 
 impl ActorId {
     /// The actor of `node` in its `incarnation`.
-    pub fn new(node: &NodeId, incarnation: u32) -> ActorId {
+    pub fn new(node: &NodeId, incarnation: Incarnation) -> ActorId {
         let mut bytes = [0; 16];
-        bytes[..12].copy_from_slice(&Digest::of("holm actor v1", &[&node.0]).0[..12]);
-        bytes[12..].copy_from_slice(&incarnation.to_be_bytes());
+        bytes[..8].copy_from_slice(&Digest::of("holm actor v2", &[&node.0]).0[..8]);
+        bytes[8..].copy_from_slice(&incarnation.0.to_be_bytes());
         ActorId(bytes)
     }
 
     /// Whether this is an incarnation of `node`.
     pub fn belongs_to(&self, node: &NodeId) -> bool {
-        self.0[..12] == ActorId::new(node, 0).0[..12]
+        self.0[..8] == ActorId::new(node, Incarnation::default()).0[..8]
     }
 
     /// The incarnation.
-    pub fn incarnation(&self) -> u32 {
-        u32::from_be_bytes([self.0[12], self.0[13], self.0[14], self.0[15]])
+    pub fn incarnation(&self) -> Incarnation {
+        let [_, _, _, _, _, _, _, _, rest @ ..] = self.0;
+        Incarnation(u64::from_be_bytes(rest))
     }
 }
 

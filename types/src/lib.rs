@@ -28,6 +28,7 @@ pub mod change;
 mod error;
 pub mod event;
 mod ids;
+mod incarnation;
 pub mod keys;
 pub mod manifest;
 pub mod presence;
@@ -37,4 +38,5 @@ pub mod view;
 
 pub use error::TypeError;
 pub use ids::{ActorId, Digest, DocId, DocKind, Epoch, Label, MeshId, NodeId, Scope, Slot, TaskId};
+pub use incarnation::Incarnation;
 pub use time::{Mono, Now, Wall};

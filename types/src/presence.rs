@@ -1,7 +1,7 @@
 //! Presence: what a node says of itself every second or so. Ephemeral: last value wins, by
 //! incarnation, then by sequence. Never in a document.
 
-use crate::{NodeId, TypeError, cbor, cert::CertChain, manifest::Amounts};
+use crate::{Incarnation, NodeId, TypeError, cbor, cert::CertChain, manifest::Amounts};
 use serde::{Deserialize, Serialize};
 
 /// An encoded presence is never longer than this, in bytes.
@@ -14,8 +14,8 @@ pub const MAX_ADDRESSES: usize = 8;
 pub struct Presence {
     /// Who speaks. Must be the signer of the gossip message.
     pub node: NodeId,
-    /// Counts the starts of the node's process.
-    pub incarnation: u32,
+    /// Which life of the node's process speaks.
+    pub incarnation: Incarnation,
     /// Counts the heartbeats of this incarnation.
     pub seq: u64,
     /// When to expect the next one, in milliseconds.

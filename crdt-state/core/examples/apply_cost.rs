@@ -3,7 +3,7 @@
 
 use holm_state::{MemStore, Outcome, State, StoreWrite, TasksOf, verify_batch};
 use holm_types::{
-    DocId, MeshId, Scope, Wall,
+    DocId, Incarnation, MeshId, Scope, Wall,
     cert::{CertChain, Certificate, Claims, Role},
     change::{SignedChange, Value, keys_of},
     keys::KeyPair,
@@ -32,8 +32,8 @@ fn main() -> Result<(), Failure> {
     };
     let chain = CertChain::new(vec![Certificate::sign(claims, &authority)?]);
     let mut disk = MemStore::new();
-    let mut writer = State::open(mesh, key.clone(), 0, Box::new(disk.clone()))?;
-    let mut reader = State::open(mesh, KeyPair::from_secret(&[3; 32]), 0, Box::new(MemStore::new()))?;
+    let mut writer = State::open(mesh, key.clone(), Incarnation(1), Box::new(disk.clone()))?;
+    let mut reader = State::open(mesh, KeyPair::from_secret(&[3; 32]), Incarnation(1), Box::new(MemStore::new()))?;
     for state in [&mut writer, &mut reader] {
         state.add_member(chain.clone(), Wall(0))?;
     }
@@ -60,7 +60,7 @@ fn main() -> Result<(), Failure> {
         writer.persisted();
     }
     let start = Instant::now();
-    let mut again = State::open(mesh, key.clone(), 0, Box::new(disk))?;
+    let mut again = State::open(mesh, key.clone(), Incarnation(1), Box::new(disk))?;
     report("open", start, again.document_count());
     let start = Instant::now();
     let status = (keys_of::status(0, 1, &key.node_id()), Some(Value::Bytes(vec![1])));

@@ -57,13 +57,13 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holm_types::NodeId;
+    use holm_types::{Incarnation, NodeId};
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn reaches_is_the_transitive_closure(edges in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..3), 1..25)) {
-            let actor = ActorId::new(&NodeId([1; 32]), 0);
+            let actor = ActorId::new(&NodeId([1; 32]), Incarnation(0));
             let hash = |n: usize| Digest([n as u8; 32]);
             let mut graph = Graph::default();
             let mut closure: Vec<BTreeSet<usize>> = Vec::new();

@@ -8,7 +8,7 @@
 //! ```
 //! use holm_state::{MemStore, State, StoreWrite};
 //! use holm_types::{
-//!     DocId, MeshId, Scope, Wall,
+//!     DocId, Incarnation, MeshId, Scope, Wall,
 //!     cert::{CertChain, Certificate, Claims, Role},
 //!     change::{Value, keys_of},
 //!     keys::KeyPair,
@@ -24,7 +24,7 @@
 //! let chain = CertChain::new(vec![Certificate::sign(claims, &authority)?]);
 //!
 //! let mut disk = MemStore::new();
-//! let mut state = State::open(mesh, key.clone(), 0, Box::new(disk.clone()))?;
+//! let mut state = State::open(mesh, key.clone(), Incarnation(1), Box::new(disk.clone()))?;
 //! let doc = DocId::node(&key.node_id());
 //! let ops = vec![(keys_of::CERT.to_owned(), Some(Value::Bytes(chain.encode()?)))];
 //! let change = state.write(&Scope::Mesh, doc, ops, Wall(0))?;

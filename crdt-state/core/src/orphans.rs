@@ -93,7 +93,7 @@ impl Orphans {
 mod tests {
     use super::*;
     use holm_types::{
-        ActorId, DocId, MeshId, Scope,
+        ActorId, DocId, Incarnation, MeshId, Scope,
         change::{Value, WireChange, WireOp},
         keys::KeyPair,
     };
@@ -101,7 +101,7 @@ mod tests {
     fn change(n: u64) -> SignedChange {
         let key = KeyPair::from_secret(&[7; 32]);
         let wire = WireChange {
-            actors: vec![ActorId::new(&key.node_id(), 0)],
+            actors: vec![ActorId::new(&key.node_id(), Incarnation(0))],
             seq: n + 1,
             start_op: 1,
             time: 0,

@@ -119,11 +119,11 @@ mod tests {
         Automerge, ROOT, ReadDoc,
         transaction::{CommitOptions, Transactable},
     };
-    use holm_types::{Digest, NodeId};
+    use holm_types::{Digest, Incarnation, NodeId};
 
     #[test]
     fn a_change_is_byte_for_byte_what_automerge_itself_would_have_written() {
-        let [a, b] = [1, 2].map(|n| ActorId::new(&NodeId([n; 32]), 0));
+        let [a, b] = [1, 2].map(|n| ActorId::new(&NodeId([n; 32]), Incarnation(0)));
         let mut doc = Automerge::new().with_actor(actor_id(&a));
         let mut tx = doc.transaction();
         tx.put(ROOT, "life", ScalarValue::Uint(1)).unwrap();

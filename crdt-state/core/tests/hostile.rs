@@ -9,7 +9,7 @@ use automerge::{
 use common::*;
 use holm_state::Outcome;
 use holm_types::{
-    ActorId, Digest, DocId, Scope,
+    ActorId, Digest, DocId, Incarnation, Scope,
     change::{SignedChange, Value, WireChange, WireOp},
 };
 use rand::{RngExt, SeedableRng};
@@ -98,7 +98,8 @@ fn corpus() -> (Vec<SignedChange>, Vec<(u8, SignedChange)>) {
 
 fn mutate(rng: &mut ChaCha8Rng, wire: &mut WireChange, log: &[SignedChange]) {
     let some_hash = |rng: &mut ChaCha8Rng| log[rng.random_range(0..log.len())].hash;
-    let some_actor = |rng: &mut ChaCha8Rng| ActorId::new(&id(rng.random_range(0..5)), rng.random_range(0..2));
+    let some_actor =
+        |rng: &mut ChaCha8Rng| ActorId::new(&id(rng.random_range(0..5)), Incarnation(rng.random_range(0..2)));
     for _ in 0..rng.random_range(1..3) {
         let op = rng.random_range(0..wire.ops.len());
         match rng.random_range(0..18) {

@@ -175,6 +175,7 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holm_types::Incarnation;
     use holm_types::manifest::Amounts;
 
     const NODE: NodeId = NodeId([7; 32]);
@@ -186,7 +187,7 @@ mod tests {
     fn beat(incarnation: u32, seq: u64) -> Presence {
         Presence {
             node: NODE,
-            incarnation,
+            incarnation: Incarnation::new(incarnation, 0),
             seq,
             every_ms: 1000,
             free: Amounts::default(),

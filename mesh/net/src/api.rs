@@ -1,11 +1,11 @@
 //! What the owner of the network gives and gets.
 
 use crate::{
-    Limits, NetError,
+    Limits, NetError, NetStream,
     counters::{Count, Counters},
 };
 use holm_types::{
-    Label, MeshId, NodeId, Wall,
+    Incarnation, Label, MeshId, NodeId, Wall,
     cert::CertChain,
     keys::KeyPair,
     token::{Enrolment, Token},
@@ -21,8 +21,8 @@ pub struct NetConfig {
     pub chain: CertChain,
     /// The mesh whose members it talks to.
     pub mesh: MeshId,
-    /// Counts the starts of the process, durably: peers tell a restarted node from its last life by it.
-    pub incarnation: u32,
+    /// This life of the process: peers tell a restarted node from its last life by it.
+    pub incarnation: Incarnation,
     /// Where to listen, as multiaddresses such as `/ip4/0.0.0.0/udp/4001/quic-v1`.
     pub listen: Vec<String>,
     /// Whether to look for peers on the local network.
@@ -155,6 +155,12 @@ pub enum NetEvent {
         /// At most 8 multiaddresses.
         addresses: Vec<String>,
     },
+    /// A peer is connected to a process with this node's identity that was started later: somebody
+    /// copied the data folder. No peer will hear this process while the other one is connected.
+    Superseded {
+        /// The peer that says so.
+        by: NodeId,
+    },
     /// No connection came of a [`NetCommand::Dial`].
     DialFailed {
         /// Whom.
@@ -167,7 +173,7 @@ pub enum NetEvent {
 /// The owner's end for commands. When the last clone is dropped the network says good-bye and ends.
 #[derive(Debug, Clone)]
 pub struct NetHandle {
-    pub(crate) commands: mpsc::Sender<NetCommand>,
+    pub(crate) commands: mpsc::Sender<Ask>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) frame_bytes: usize,
     pub(crate) gossip_bytes: usize,
@@ -180,12 +186,22 @@ impl NetHandle {
         let refused = match &command {
             NetCommand::Send { bytes, .. } if bytes.len() > self.frame_bytes => Some(Count::OversizeRefused),
             NetCommand::Publish { bytes, .. } if bytes.len() > self.gossip_bytes => Some(Count::OversizeRefused),
-            _ => self.commands.try_send(command).is_err().then_some(Count::CommandsDropped),
+            _ => self.commands.try_send(Ask::Command(command)).is_err().then_some(Count::CommandsDropped),
         };
         if let Some(why) = refused {
             self.counters.bump(why);
         }
         refused.is_none()
+    }
+
+    /// Opens a stream to a connected member.
+    ///
+    /// # Errors
+    /// The member is not connected, does not serve streams, or the connection fails.
+    pub async fn open(&self, peer: NodeId) -> Result<NetStream, StreamError> {
+        let (opened, stream) = oneshot::channel();
+        self.commands.try_send(Ask::Open(peer, opened)).map_err(|_| StreamError::Busy)?;
+        stream.await.unwrap_or(Err(StreamError::NotConnected))
     }
 
     /// What was refused, dropped or cut so far, by name.
@@ -201,8 +217,43 @@ pub struct Net {
     pub handle: NetHandle,
     /// What happens. Drop it and the network ends.
     pub events: mpsc::Receiver<NetEvent>,
+    /// Streams that members open to this node. Drop it and they are refused.
+    pub streams: mpsc::Receiver<IncomingStream>,
     /// Strangers that show a token. Drop it and the node does not enrol.
     pub enrolments: mpsc::Receiver<EnrolRequest>,
+}
+
+/// What goes to the network's task.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Command(NetCommand),
+    Open(NodeId, oneshot::Sender<Result<NetStream, StreamError>>),
+}
+
+/// A stream that a member opened to this node.
+#[derive(Debug)]
+pub struct IncomingStream {
+    /// The member.
+    pub from: NodeId,
+    /// The stream.
+    pub stream: NetStream,
+}
+
+/// Why a stream cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// There is no connection with the member.
+    #[error("there is no connection to it")]
+    NotConnected,
+    /// Too many are being opened.
+    #[error("too many streams are being opened: try again")]
+    Busy,
+    /// The member runs a version without streams.
+    #[error("it runs a version of holm that does not serve this")]
+    Unsupported,
+    /// The connection failed.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// A host that wants to become a member. Answer within [`Limits::greeting_timeout`].

@@ -1,7 +1,7 @@
 //! The protocols of a connection, in the order in which they are asked: who may deny comes first,
 //! frames come last (see `Wire`).
 
-use crate::{NetError, counters::Counters, gossip, limits::Limits, wire::Wire};
+use crate::{NetError, counters::Counters, gossip, limits::Limits, streams::Streams, wire::Wire};
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
     identify, identity, mdns, ping,
@@ -20,6 +20,7 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) gossip: gossip::Gossip,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) streams: Streams,
     pub(crate) wire: Wire,
 }
 
@@ -47,6 +48,7 @@ impl Behaviour {
             ping: ping::Behaviour::new(ping),
             gossip: gossip::behaviour(key, limits)?,
             mdns: mdns.then(|| multicast(key)).flatten().into(),
+            streams: Streams::new(limits, counters.clone()),
             wire: Wire::new(limits, counters),
         })
     }

@@ -42,6 +42,8 @@ counters! {
     FramesDropped = "frames_dropped",
     /// Frame streams of peers that broke the protocol or opened too many.
     FramesRefused = "frames_refused",
+    /// Streams of peers that had too many open, or that the owner was too slow to take.
+    StreamsRefused = "streams_refused",
     /// Gossip that the owner was too slow to take.
     GossipDropped = "gossip_dropped",
     /// Gossip that was refused: unknown topic, too large, no author.

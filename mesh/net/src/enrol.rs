@@ -83,7 +83,9 @@ async fn ask(
     match Answer::decode(&answer) {
         Ok(Answer::Enrolled { enrolment }) => Ok(enrolment),
         Ok(Answer::Refused { reason }) => Err(NetError::Refused(clip(&reason))),
-        Ok(Answer::Welcome { .. }) => Err(NetError::BadEnrolment("a greeting for a member".to_owned())),
+        Ok(Answer::Welcome { .. } | Answer::Superseded) => {
+            Err(NetError::BadEnrolment("a greeting for a member".to_owned()))
+        }
         Err(e) => Err(NetError::BadEnrolment(clip(&e.to_string()))),
     }
 }

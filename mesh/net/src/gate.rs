@@ -20,7 +20,7 @@ use crate::{
     transport::Link,
 };
 use futures::FutureExt;
-use holm_types::{Label, MeshId, NodeId, TypeError, Wall, cert::CertChain, token::Token};
+use holm_types::{Incarnation, Label, MeshId, NodeId, TypeError, Wall, cert::CertChain, token::Token};
 use libp2p::{PeerId, core::muxing::StreamMuxerBox};
 use lives::Lives;
 use slots::{Evicted, Slots};
@@ -62,6 +62,9 @@ pub(crate) enum GateError {
     /// The peer refused us.
     #[error("the peer refused this node: {0}")]
     RefusedBy(String),
+    /// The peer is connected to a later life of this node.
+    #[error("the peer is connected to another process with this node's identity, which was started later")]
+    Superseded,
     /// Not this protocol.
     #[error("the peer does not speak this protocol: {0}")]
     Protocol(String),
@@ -83,7 +86,7 @@ pub(crate) enum GateError {
 /// second connection of the same peer may pass while the first one closes.
 #[derive(Debug, Default)]
 struct Admitted {
-    chains: BTreeMap<PeerId, (CertChain, u32)>,
+    chains: BTreeMap<PeerId, (CertChain, Incarnation)>,
     order: VecDeque<PeerId>,
 }
 
@@ -95,7 +98,7 @@ pub(crate) struct GateShared {
     pub(crate) enrolments: mpsc::Sender<EnrolRequest>,
     pub(crate) lives: Lives,
     chain: Mutex<Vec<u8>>,
-    incarnation: u32,
+    incarnation: Incarnation,
     admitted: Mutex<Admitted>,
     max_admitted: usize,
     denied: Mutex<BTreeSet<NodeId>>,
@@ -118,7 +121,7 @@ impl GateShared {
         limits: &Limits,
         counters: Arc<Counters>,
         enrolments: mpsc::Sender<EnrolRequest>,
-        (incarnation, stale): (u32, mpsc::Sender<PeerId>),
+        (incarnation, stale): (Incarnation, mpsc::Sender<PeerId>),
     ) -> Result<GateShared, TypeError> {
         Ok(GateShared {
             mesh,
@@ -160,18 +163,18 @@ impl GateShared {
     }
 
     /// The chain and incarnation with which `peer` last passed.
-    pub(crate) fn shown_by(&self, peer: &PeerId) -> Option<(CertChain, u32)> {
+    pub(crate) fn shown_by(&self, peer: &PeerId) -> Option<(CertChain, Incarnation)> {
         lock(&self.admitted).chains.get(peer).cloned()
     }
 
     /// The last step: the connection becomes the swarm's.
-    async fn admit(&self, peer: PeerId, chain: CertChain, incarnation: u32) {
+    async fn admit(&self, peer: PeerId, chain: CertChain, incarnation: Incarnation) {
         self.lives.make_way(peer, incarnation).await;
         self.note_admitted(peer, chain, incarnation);
         self.counters.bump(Count::GatePassed);
     }
 
-    fn note_admitted(&self, peer: PeerId, chain: CertChain, incarnation: u32) {
+    fn note_admitted(&self, peer: PeerId, chain: CertChain, incarnation: Incarnation) {
         let mut admitted = lock(&self.admitted);
         if admitted.chains.insert(peer, (chain, incarnation)).is_none() {
             admitted.order.push_back(peer);
@@ -222,8 +225,13 @@ impl GateShared {
         peer: PeerId,
         mut talk: Talk,
         chain: CertChain,
-        incarnation: u32,
+        incarnation: Incarnation,
     ) -> Result<Link, GateError> {
+        if self.lives.later_is_connected(&peer, incarnation) {
+            self.counters.bump(Count::GateRefused);
+            self.answer_and_leave(&mut talk, &Answer::Superseded).await?;
+            return Err(GateError::Refused("a later process with its identity is connected".to_owned()));
+        }
         let own = lock(&self.chain).clone();
         talk.send(&encoded(&Answer::Welcome { chain: own, incarnation: self.incarnation })?).await?;
         // Without the acknowledgement a peer that refuses us would appear and vanish again.
@@ -286,6 +294,10 @@ impl GateShared {
                 // Best effort: it may have hung up already.
                 let _ = talk.send(&[]).await;
                 Err(GateError::RefusedBy(clip(&reason)))
+            }
+            Ok(Answer::Superseded) => {
+                let _ = talk.send(&[]).await;
+                Err(GateError::Superseded)
             }
             Ok(Answer::Enrolled { .. }) => Err(GateError::Protocol("an enrolment that nobody asked for".to_owned())),
             Err(e) => Err(GateError::Protocol(clip(&e.to_string()))),

@@ -3,7 +3,7 @@
 //!
 //! The names of the variants carry the version of this exchange.
 
-use holm_types::{Label, TypeError, cbor, cert::MAX_CHAIN_BYTES, token::Enrolment};
+use holm_types::{Incarnation, Label, TypeError, cbor, cert::MAX_CHAIN_BYTES, token::Enrolment};
 use serde::{Deserialize, Serialize};
 
 /// A hello is never longer than this: a token of 4 KiB and a name fit.
@@ -26,8 +26,8 @@ pub(crate) enum Hello {
     Member {
         #[serde(with = "serde_bytes")]
         chain: Vec<u8>,
-        /// Counts the starts of the sender's process.
-        incarnation: u32,
+        /// Which life of the sender's process speaks.
+        incarnation: Incarnation,
     },
     /// I want to become one.
     #[serde(rename = "enrol/1")]
@@ -42,12 +42,15 @@ pub(crate) enum Answer {
     Welcome {
         #[serde(with = "serde_bytes")]
         chain: Vec<u8>,
-        /// Counts the starts of the sender's process.
-        incarnation: u32,
+        /// Which life of the sender's process speaks.
+        incarnation: Incarnation,
     },
     /// You are one now.
     #[serde(rename = "enrolled/1")]
     Enrolled { enrolment: Enrolment },
+    /// A later life of you is connected here.
+    #[serde(rename = "superseded/1")]
+    Superseded,
     /// No.
     #[serde(rename = "refused/1")]
     Refused { reason: String },
@@ -117,7 +120,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_hello_survives_its_encoding(chain in prop::collection::vec(any::<u8>(), 0..MAX_CHAIN_BYTES)) {
-            let hello = Hello::Member { chain, incarnation: 7 };
+            let hello = Hello::Member { chain, incarnation: Incarnation(7) };
             prop_assert_eq!(Hello::decode(&hello.encode().unwrap()).unwrap(), hello);
         }
 
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_chain_over_its_bound_is_refused() {
-        let hello = Hello::Member { chain: vec![0; MAX_CHAIN_BYTES + 1], incarnation: 1 };
+        let hello = Hello::Member { chain: vec![0; MAX_CHAIN_BYTES + 1], incarnation: Incarnation(1) };
         assert!(Hello::decode(&hello.encode().unwrap()).is_err());
     }
 

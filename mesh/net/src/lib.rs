@@ -5,12 +5,12 @@
 //!
 //! ```no_run
 //! use holm_mesh_net::{Limits, NetCommand, NetConfig, NetEvent, start};
-//! use holm_types::{MeshId, Wall, cert::CertChain, keys::KeyPair};
+//! use holm_types::{Incarnation, MeshId, Wall, cert::CertChain, keys::KeyPair};
 //! # async fn run(key: KeyPair, chain: CertChain, mesh: MeshId) -> Result<(), holm_mesh_net::NetError> {
 //! let mut tasks = tokio::task::JoinSet::new();
 //! let listen = vec!["/ip4/0.0.0.0/udp/0/quic-v1".to_owned(), "/ip4/0.0.0.0/tcp/0".to_owned()];
 //! let clock = std::sync::Arc::new(|| Wall(1_700_000_000_000));
-//! let config = NetConfig { key, chain, mesh, incarnation: 1, listen, mdns: true, clock, limits: Limits::default() };
+//! let config = NetConfig { key, chain, mesh, incarnation: Incarnation(1), listen, mdns: true, clock, limits: Limits::default() };
 //! let mut net = start(config, &mut tasks).await?;
 //! while let Some(event) = net.events.recv().await {
 //!     if let NetEvent::PeerUp { node, .. } = event {
@@ -28,7 +28,8 @@
 //! * **Enrolment** is the one thing served to strangers: [`enrol`] shows a token to the issuer that
 //!   the token names; the issuer's owner answers an [`EnrolRequest`].
 //! * **Gossip** ([`NetCommand::Publish`]) is a hint to all subscribers of a topic; **frames**
-//!   ([`NetCommand::Send`]) go to one connected peer, in order, over its direct connection if it has one.
+//!   ([`NetCommand::Send`]) go to one connected peer, in order, over its direct connection if it has one;
+//!   a **stream** ([`NetHandle::open`]) is a conversation of its own with such a peer.
 //! * **Facts and hints.** Peers and frames are never lost on the way to the owner; gossip, addresses and
 //!   discoveries are, when it is slow, and are counted.
 //! * **Bounds.** Every queue, window, size and number of connections has its bound in [`Limits`];
@@ -52,11 +53,13 @@ mod limits;
 mod muxer;
 mod outlet;
 mod peers;
+mod streams;
 mod swarm;
 mod transport;
 mod wire;
 
-pub use api::{EnrolRequest, Net, NetCommand, NetConfig, NetEvent, NetHandle, start};
+pub use api::{EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, StreamError, start};
 pub use enrol::enrol;
 pub use error::NetError;
 pub use limits::Limits;
+pub use streams::NetStream;

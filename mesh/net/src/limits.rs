@@ -53,6 +53,10 @@ pub struct Limits {
     /// Bytes of received frames, of all peers, that may wait to be handed over. A frame counts
     /// as 128 KiB at least, so the default is also a bound of 64 frames. Beyond it, reading stops.
     pub intake_bytes: usize,
+    /// Streams that a peer may have open to us on one connection.
+    pub streams_per_connection: usize,
+    /// Streams of peers that may wait for the owner.
+    pub streams_waiting: usize,
     /// Events that may wait for the owner.
     pub events: usize,
     /// Bytes in those events.
@@ -87,6 +91,8 @@ impl Default for Limits {
             outbox_frames: 256,
             outbox_bytes: 4 << 20,
             intake_bytes: 8 << 20,
+            streams_per_connection: 8,
+            streams_waiting: 16,
             events: 1024,
             event_bytes: 16 << 20,
             commands: 1024,
@@ -128,6 +134,12 @@ impl Limits {
                 (self.frame_bytes.max(MIN_FRAME_COST)..=1 << 30).contains(&self.intake_bytes),
                 "between one frame and 1 GiB",
             ),
+            (
+                "streams_per_connection",
+                (1..=self.streams() / 2).contains(&self.streams_per_connection),
+                "at least 1, and half of what connection_window can carry",
+            ),
+            ("streams_waiting", self.streams_waiting > 0, "at least 1"),
             ("event_bytes", self.event_bytes >= self.frame_bytes, "at least one frame"),
             ("events", self.events >= 2, "at least 2"),
             ("commands", self.commands > 0, "at least 1"),

@@ -119,7 +119,7 @@ fn size_of(event: &NetEvent) -> usize {
             }
             NetEvent::Listening { address } | NetEvent::Observed { address } => address.len(),
             NetEvent::DialFailed { error, .. } => error.len(),
-            NetEvent::PeerDown { .. } => 0,
+            NetEvent::PeerDown { .. } | NetEvent::Superseded { .. } => 0,
         }
 }
 

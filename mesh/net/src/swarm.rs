@@ -5,7 +5,8 @@ mod events;
 mod setup;
 
 use crate::{
-    NetCommand,
+    IncomingStream,
+    api::Ask,
     behaviour::{Behaviour, BehaviourEvent},
     counters::{Count, Counters},
     gate::{CLOCK_SLACK, GateShared},
@@ -32,7 +33,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// The task's state.
 pub(crate) struct Task {
     swarm: Swarm<Behaviour>,
-    commands: mpsc::Receiver<NetCommand>,
+    commands: mpsc::Receiver<Ask>,
+    incoming: mpsc::Sender<IncomingStream>,
     outlet: Outlet,
     gate: Arc<GateShared>,
     /// Peers that came back in a new incarnation: their old connections must go.
@@ -51,7 +53,7 @@ pub(crate) struct Task {
 enum Branch {
     /// The owner is gone.
     End,
-    Command(NetCommand),
+    Ask(Ask),
     Stale(PeerId),
     Room,
     Tick,
@@ -66,7 +68,7 @@ impl Task {
         loop {
             match self.next(&mut tick).await {
                 Branch::End => break,
-                Branch::Command(command) => self.handle_command(command),
+                Branch::Ask(ask) => self.handle_ask(ask),
                 Branch::Stale(peer) => {
                     // Gone meanwhile is as good.
                     let _ = self.swarm.disconnect_peer_id(peer);
@@ -84,7 +86,7 @@ impl Task {
         // own budget keeps a stream of commands from starving what stands below.
         tokio::select! {
             biased;
-            command = self.commands.recv() => command.map_or(Branch::End, Branch::Command),
+            command = self.commands.recv() => command.map_or(Branch::End, Branch::Ask),
             Some(peer) = self.stale.recv() => Branch::Stale(peer),
             () = self.outlet.room(), if self.outlet.is_waiting() => Branch::Room,
             _ = tick.tick() => if self.outlet.is_closed() { Branch::End } else { Branch::Tick },

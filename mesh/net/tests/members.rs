@@ -2,8 +2,8 @@
 
 mod support;
 
-use holm_mesh_net::{Limits, NetCommand, NetError, NetEvent};
-use holm_types::NodeId;
+use holm_mesh_net::{Limits, NetCommand, NetConfig, NetError, NetEvent};
+use holm_types::{Incarnation, NodeId};
 use std::{sync::atomic::Ordering, time::Duration};
 use support::{Authority, NOW, Node, QUIC, TCP, connect, key};
 
@@ -267,4 +267,27 @@ async fn a_node_that_looks_for_peers_on_the_lan_works() {
     let mut a = Node::start(first).await.unwrap();
     let mut b = Node::start(second).await.unwrap();
     connect(&mut a, &mut b).await;
+}
+
+#[tokio::test]
+async fn an_earlier_life_of_a_connected_node_is_told_that_it_was_superseded() {
+    let authority = Authority::new(1);
+    let mut hub = authority.node(2, &[TCP]).await;
+    let life = |n: u64| NetConfig { incarnation: Incarnation(n), ..authority.config(3, &[TCP]) };
+    let mut later = Node::start(life(9)).await.unwrap();
+    connect(&mut later, &mut hub).await;
+    let mut earlier = Node::start(life(8)).await.unwrap();
+    earlier.dial(&hub);
+    let by = earlier
+        .until("a word that it was superseded", |e| match e {
+            NetEvent::Superseded { by } => Some(*by),
+            _ => None,
+        })
+        .await;
+    assert_eq!(by, hub.id);
+    let error = earlier.dial_error(hub.id).await;
+    assert!(error.contains("started later"), "{error}");
+    // The later one is not disturbed.
+    later.frame(hub.id, b"still here".to_vec());
+    assert_eq!(hub.next_frame().await, b"still here");
 }

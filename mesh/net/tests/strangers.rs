@@ -4,7 +4,7 @@ mod support;
 
 use futures::{AsyncReadExt, AsyncWriteExt, future::poll_fn};
 use holm_mesh_net::NetEvent;
-use holm_types::cbor;
+use holm_types::{Incarnation, cbor};
 use libp2p::{
     Multiaddr, Transport,
     core::{
@@ -39,7 +39,7 @@ enum Hello {
     Member {
         #[serde(with = "serde_bytes")]
         chain: Vec<u8>,
-        incarnation: u32,
+        incarnation: Incarnation,
     },
 }
 
@@ -103,7 +103,7 @@ async fn a_stolen_certificate_is_worth_nothing_without_its_key() {
     let mut friend = authority.node(3, &[QUIC]).await;
     // The canonical hello of a true member.
     let chain = authority.chain(friend.id).encode().unwrap();
-    let hello = Hello::Member { chain, incarnation: 1 };
+    let hello = Hello::Member { chain, incarnation: Incarnation(1) };
     let hello = cbor::to_vec("hello", &hello).unwrap();
     let length = u16::try_from(hello.len()).unwrap();
     let frame = [length.to_be_bytes().as_slice(), &hello].concat();

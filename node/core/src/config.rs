@@ -1,7 +1,7 @@
 //! What a node is told when it starts.
 
 use holm_mesh_core::{healer, liveness};
-use holm_types::{Label, MeshId, NodeId, cert::CertChain, keys::KeyPair, view::NodeInfo};
+use holm_types::{Incarnation, Label, MeshId, NodeId, cert::CertChain, keys::KeyPair, view::NodeInfo};
 use std::time::Duration;
 
 /// Everything that a node's core needs to know about itself.
@@ -15,8 +15,8 @@ pub struct Config {
     pub key: KeyPair,
     /// This node's certificate.
     pub chain: CertChain,
-    /// Counts the starts of the process; the shell makes it durable before it starts the core.
-    pub incarnation: u32,
+    /// This life of the process; the shell makes it durable before it starts the core.
+    pub incarnation: Incarnation,
     /// Seed of the core's random choices.
     pub seed: u64,
     /// Labels, capacity, architecture, version.

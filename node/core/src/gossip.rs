@@ -75,7 +75,7 @@ impl Node {
         self.presence_seq += 1;
         let presence = Presence {
             node: self.me,
-            incarnation: self.config.incarnation,
+            incarnation: self.state.incarnation(),
             seq: self.presence_seq,
             every_ms: u32::try_from(every.as_millis()).unwrap_or(u32::MAX),
             free: self.tasks.free(&self.config.info.capacity),

@@ -16,7 +16,7 @@ use crate::{
     wire,
 };
 use holm_types::{
-    ActorId, DocId, DocKind, Wall,
+    ActorId, DocId, DocKind, Incarnation, Wall,
     cert::CertChain,
     change::{MAX_CHANGE_BYTES, SignedChange, keys_of},
 };
@@ -105,13 +105,13 @@ impl State {
         let Some(theirs) = change.change.actors.first().filter(|_| change.author == self.me) else { return };
         if theirs.incarnation() >= self.actor.incarnation() {
             self.counters.add("own_actor_returned", 1);
-            self.begin_incarnation(theirs.incarnation().saturating_add(1));
+            self.begin_incarnation(self.actor.incarnation().beyond(theirs.incarnation()));
         }
     }
 
-    pub(super) fn begin_incarnation(&mut self, incarnation: u32) {
+    pub(super) fn begin_incarnation(&mut self, incarnation: Incarnation) {
         self.actor = ActorId::new(&self.me, incarnation);
-        self.overlay.put(Table::Local, layout::INCARNATION.to_vec(), Some(incarnation.to_be_bytes().to_vec()));
+        self.overlay.put(Table::Local, layout::INCARNATION.to_vec(), Some(incarnation.0.to_be_bytes().to_vec()));
         self.overlay.need_sync();
     }
 

@@ -21,7 +21,9 @@ use crate::{
     registers::Registers,
     store::{Batch, Table},
 };
-use holm_types::{ActorId, DocId, MeshId, NodeId, Scope, Wall, cert::CertChain, keys::KeyPair, view::AppView};
+use holm_types::{
+    ActorId, DocId, Incarnation, MeshId, NodeId, Scope, Wall, cert::CertChain, keys::KeyPair, view::AppView,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of a change.
@@ -142,7 +144,7 @@ impl State {
 
     /// The incarnation that this node writes as: the one it was opened with, or a later one if
     /// the store or a peer knows more of this node than it knew itself.
-    pub fn incarnation(&self) -> u32 {
+    pub fn incarnation(&self) -> Incarnation {
         self.actor.incarnation()
     }
 

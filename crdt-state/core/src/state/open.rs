@@ -17,18 +17,23 @@ use crate::{
     registers,
     store::{StoreRead, Table},
 };
-use holm_types::{ActorId, DocId, DocKind, MeshId, NodeId, cert::CertChain, keys::KeyPair};
+use holm_types::{ActorId, DocId, DocKind, Incarnation, MeshId, NodeId, cert::CertChain, keys::KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl State {
     /// The state that a store holds; an empty one for an empty store.
     ///
-    /// `incarnation` must be a new one after a restore or an unclean start. It is raised if the
-    /// store knows of a later one.
+    /// `incarnation` must be a new one at every start. If the store knows of a later one, the node
+    /// goes on beyond that.
     ///
     /// # Errors
     /// The store failed or is corrupt.
-    pub fn open(mesh: MeshId, key: KeyPair, incarnation: u32, store: Box<dyn StoreRead>) -> Result<State, StateError> {
+    pub fn open(
+        mesh: MeshId,
+        key: KeyPair,
+        incarnation: Incarnation,
+        store: Box<dyn StoreRead>,
+    ) -> Result<State, StateError> {
         let overlay = Overlay::new(store);
         let quarantine = Quarantine::open(&overlay)?;
         let me = key.node_id();
@@ -109,10 +114,11 @@ impl State {
 
     fn read_incarnation(&mut self) -> Result<(), StateError> {
         let row = self.overlay.get(Table::Local, layout::INCARNATION)?;
-        let stored = row.and_then(|row| <[u8; 4]>::try_from(row).ok()).map_or(0, u32::from_be_bytes);
+        let stored = row.and_then(|row| <[u8; 8]>::try_from(row).ok()).map(|row| Incarnation(u64::from_be_bytes(row)));
         let own = self.authors.iter().filter(|(_, node)| **node == self.me).map(|(actor, _)| actor.incarnation());
-        let latest = own.chain([stored, self.actor.incarnation()]).max().unwrap_or(0);
-        self.actor = ActorId::new(&self.me, latest);
+        if let Some(latest) = own.chain(stored).max().filter(|latest| *latest > self.actor.incarnation()) {
+            self.begin_incarnation(self.actor.incarnation().beyond(latest));
+        }
         Ok(())
     }
 }

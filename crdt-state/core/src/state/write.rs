@@ -72,7 +72,7 @@ impl State {
             if self.overlay.get(Table::Changes, &next)?.is_none() {
                 return Ok(());
             }
-            self.begin_incarnation(self.actor.incarnation().saturating_add(1));
+            self.begin_incarnation(self.actor.incarnation().beyond(self.actor.incarnation()));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use holm_state::{MemStore, Outcome, State, StoreWrite, TasksOf};
 use holm_types::{
-    DocId, Epoch, MeshId, NodeId, Scope, Slot, Wall,
+    DocId, Epoch, Incarnation, MeshId, NodeId, Scope, Slot, Wall,
     cert::{CertChain, Certificate, Claims, Role},
     change::{SignedChange, Value, keys_of},
     keys::KeyPair,
@@ -80,12 +80,12 @@ impl Peer {
     /// A node that knows nobody.
     pub fn stranger(n: u8) -> Peer {
         let disk = MemStore::new();
-        Peer { n, state: State::open(mesh(), key(n), 0, Box::new(disk.clone())).unwrap(), disk }
+        Peer { n, state: State::open(mesh(), key(n), Incarnation(0), Box::new(disk.clone())).unwrap(), disk }
     }
 
     /// The node after a restart.
     pub fn reopen(&self) -> Peer {
-        let state = State::open(mesh(), key(self.n), 0, Box::new(self.disk.clone())).unwrap();
+        let state = State::open(mesh(), key(self.n), Incarnation(0), Box::new(self.disk.clone())).unwrap();
         Peer { n: self.n, state, disk: self.disk.clone() }
     }
 

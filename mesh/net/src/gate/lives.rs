@@ -4,6 +4,7 @@
 //! tell the new process what it wants to hear. So a connection of a newer incarnation waits at
 //! the gate until those of the older one are closed.
 
+use holm_types::Incarnation;
 use libp2p::PeerId;
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,7 @@ const MAKE_WAY: Duration = Duration::from_secs(2);
 
 /// The incarnation of each connected peer.
 pub(crate) struct Lives {
-    connected: Mutex<BTreeMap<PeerId, u32>>,
+    connected: Mutex<BTreeMap<PeerId, Incarnation>>,
     stale: mpsc::Sender<PeerId>,
     gone: Notify,
 }
@@ -31,13 +32,13 @@ impl Lives {
         Lives { connected: Mutex::default(), stale, gone: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, u32>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Incarnation>> {
         // Nothing panics while the lock is held; the map is whole in any case.
         self.connected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The peer's first connection is the swarm's.
-    pub(crate) fn up(&self, peer: PeerId, incarnation: u32) {
+    pub(crate) fn up(&self, peer: PeerId, incarnation: Incarnation) {
         self.lock().insert(peer, incarnation);
     }
 
@@ -47,12 +48,18 @@ impl Lives {
         self.gone.notify_waiters();
     }
 
-    fn older_is_connected(&self, peer: &PeerId, incarnation: u32) -> bool {
+    fn older_is_connected(&self, peer: &PeerId, incarnation: Incarnation) -> bool {
         self.lock().get(peer).is_some_and(|connected| *connected < incarnation)
     }
 
+    /// Whether a later life of this peer is connected: then one of the two runs on a copied or
+    /// restored data folder, and must not be heard.
+    pub(crate) fn later_is_connected(&self, peer: &PeerId, incarnation: Incarnation) -> bool {
+        self.lock().get(peer).is_some_and(|connected| *connected > incarnation)
+    }
+
     /// Waits until no connection of an older incarnation is left.
-    pub(crate) async fn make_way(&self, peer: PeerId, incarnation: u32) {
+    pub(crate) async fn make_way(&self, peer: PeerId, incarnation: Incarnation) {
         if !self.older_is_connected(&peer, incarnation) {
             return;
         }
@@ -82,15 +89,18 @@ mod tests {
         let (stale, mut closing) = mpsc::channel(4);
         let lives = Lives::new(stale);
         let peer = PeerId::random();
-        lives.make_way(peer, 1).await;
-        lives.up(peer, 1);
-        lives.make_way(peer, 1).await;
+        lives.make_way(peer, Incarnation(1)).await;
+        lives.up(peer, Incarnation(1));
+        lives.make_way(peer, Incarnation(1)).await;
         assert!(closing.try_recv().is_err(), "a second connection of the same incarnation passes");
         let close = async {
             assert_eq!(closing.recv().await, Some(peer));
             lives.down(&peer);
         };
-        tokio::join!(lives.make_way(peer, 2), close);
-        assert!(!lives.older_is_connected(&peer, 2));
+        tokio::join!(lives.make_way(peer, Incarnation(2)), close);
+        assert!(!lives.older_is_connected(&peer, Incarnation(2)));
+        lives.up(peer, Incarnation(2));
+        assert!(lives.later_is_connected(&peer, Incarnation(1)));
+        assert!(!lives.later_is_connected(&peer, Incarnation(2)));
     }
 }

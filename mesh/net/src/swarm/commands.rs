@@ -1,7 +1,7 @@
 //! What the owner asks for.
 
 use super::Task;
-use crate::{NetCommand, NetEvent, address, counters::Count, gossip::MAX_TOPIC, ids};
+use crate::{NetCommand, NetEvent, StreamError, address, api::Ask, counters::Count, gossip::MAX_TOPIC, ids};
 use holm_types::NodeId;
 use libp2p::{
     PeerId,
@@ -13,7 +13,20 @@ use libp2p::{
 };
 
 impl Task {
-    pub(super) fn handle_command(&mut self, command: NetCommand) {
+    pub(super) fn handle_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Command(command) => self.handle_command(command),
+            Ask::Open(node, opened) => match ids::peer_of(&node).filter(|peer| self.peers.is_connected(peer)) {
+                Some(peer) => self.swarm.behaviour_mut().streams.open(peer, opened),
+                None => {
+                    // Who asked may have given up.
+                    let _ = opened.send(Err(StreamError::NotConnected));
+                }
+            },
+        }
+    }
+
+    fn handle_command(&mut self, command: NetCommand) {
         match command {
             NetCommand::Subscribe(topic) => self.subscribe(topic),
             NetCommand::Publish { topic, bytes } => self.publish(topic, bytes),

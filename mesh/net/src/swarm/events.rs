@@ -2,8 +2,8 @@
 
 use super::Task;
 use crate::{
-    NetEvent, address, behaviour::BehaviourEvent, counters::Count, gate::GateError, hello::clip, ids,
-    peers::Connection, wire::Arrived,
+    IncomingStream, NetEvent, address, behaviour::BehaviourEvent, counters::Count, gate::GateError, hello::clip, ids,
+    peers::Connection, streams, wire::Arrived,
 };
 use libp2p::{
     Multiaddr, PeerId,
@@ -51,6 +51,7 @@ impl Task {
     fn handle_behaviour(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Wire(frame) => self.handle_frame(frame),
+            BehaviourEvent::Streams(arrived) => self.handle_stream(arrived),
             BehaviourEvent::Gossip(event) => self.handle_gossip(event),
             BehaviourEvent::Ping(event) => self.handle_ping(&event),
             BehaviourEvent::Identify(event) => self.handle_identify(event),
@@ -78,6 +79,9 @@ impl Task {
 
     fn handle_dial_error(&mut self, peer: Option<PeerId>, error: &DialError) {
         if let Some(node) = peer.and_then(|peer| ids::node_of(&peer)) {
+            if failures(error).any(|failure| matches!(failure, GateError::Superseded)) {
+                self.outlet.fact(NetEvent::Superseded { by: node }, None);
+            }
             self.dial_failed(node, explain(error));
         }
     }
@@ -87,6 +91,15 @@ impl Task {
         match ids::node_of(&from).filter(|_| self.peers.is_connected(&from)) {
             Some(from) => self.outlet.fact(NetEvent::Frame { from, bytes }, Some(permit)),
             None => self.counters.bump(Count::FramesUnroutable),
+        }
+    }
+
+    fn handle_stream(&mut self, arrived: streams::Arrived) {
+        let streams::Arrived { from, stream } = arrived;
+        let from = ids::node_of(&from).filter(|_| self.peers.is_connected(&from));
+        let taken = from.is_some_and(|from| self.incoming.try_send(IncomingStream { from, stream }).is_ok());
+        if !taken {
+            self.counters.bump(Count::StreamsRefused);
         }
     }
 
@@ -174,10 +187,25 @@ pub(super) fn explain(error: &DialError) -> String {
     clip(&text)
 }
 
+/// What the gate said, of all the addresses that were tried.
+fn failures(error: &DialError) -> impl Iterator<Item = &GateError> {
+    let tried = match error {
+        DialError::Transport(tried) => tried.as_slice(),
+        _ => &[],
+    };
+    tried.iter().filter_map(|(_, error)| match error {
+        TransportError::Other(error) => at_the_gate(error),
+        TransportError::MultiaddrNotSupported(_) => None,
+    })
+}
+
+fn at_the_gate(error: &std::io::Error) -> Option<&GateError> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
 fn transport_text(error: &TransportError<std::io::Error>) -> String {
     let TransportError::Other(error) = error else { return "the address is not supported".to_owned() };
-    let gate = error.get_ref().and_then(|inner| inner.downcast_ref::<GateError>());
-    let mut cause: &dyn Error = match gate {
+    let mut cause: &dyn Error = match at_the_gate(error) {
         Some(GateError::Transport(below)) => below,
         Some(at_the_gate) => return at_the_gate.to_string(),
         None => error,

@@ -51,6 +51,7 @@ pub(crate) async fn start(config: NetConfig, tasks: &mut JoinSet<()>) -> Result<
 
     let (outlet, events) = Outlet::new(&limits);
     let (command_sender, commands) = mpsc::channel(limits.commands);
+    let (incoming, streams) = mpsc::channel(limits.streams_waiting);
     let handle = NetHandle {
         commands: command_sender,
         counters: counters.clone(),
@@ -59,11 +60,23 @@ pub(crate) async fn start(config: NetConfig, tasks: &mut JoinSet<()>) -> Result<
     };
     let peers = Peers::new(*swarm.local_peer_id());
     let (hints, topics) = (Hints::default(), BTreeSet::new());
-    let mut task =
-        Task { swarm, commands, outlet, gate, stale, peers, hints, topics, counters, limits, started: Instant::now() };
+    let mut task = Task {
+        swarm,
+        commands,
+        incoming,
+        outlet,
+        gate,
+        stale,
+        peers,
+        hints,
+        topics,
+        counters,
+        limits,
+        started: Instant::now(),
+    };
     seen.into_iter().for_each(|event| task.handle_event(event));
     tasks.spawn(task.run());
-    Ok(Net { handle, events, enrolments })
+    Ok(Net { handle, events, streams, enrolments })
 }
 
 /// A certificate that no peer would accept is an error now, not a riddle later. One that has

@@ -3,7 +3,7 @@
 
 use holm_mesh_net::{Limits, Net, NetCommand, NetConfig, NetError, NetEvent, start};
 use holm_types::{
-    MeshId, NodeId, Wall,
+    Incarnation, MeshId, NodeId, Wall,
     cert::{CertChain, Certificate, Claims, Role},
     keys::KeyPair,
     token::{Grant, Token},
@@ -90,7 +90,7 @@ impl Authority {
             key: key(n),
             chain: self.chain(key(n).node_id()),
             mesh: self.mesh(),
-            incarnation: 1,
+            incarnation: Incarnation(1),
             listen: listen.iter().map(|a| (*a).to_owned()).collect(),
             mdns: false,
             clock: Arc::new(move || Wall(clock.load(Ordering::Relaxed))),

@@ -1,8 +1,11 @@
 //! What the RPC server asks of the node.
 
-use super::{node_loop::Message, watchers::Watchers};
+use super::{
+    logs::{LogQuery, Logs},
+    node_loop::Message,
+    watchers::Watchers,
+};
 use futures::{Stream, stream};
-use holm_exec::{ExecError, LogCursor, Runner};
 use holm_mesh_net::NetHandle;
 use holm_rpc::{Backend, Lagged, LogStream};
 use holm_types::{
@@ -11,27 +14,20 @@ use holm_types::{
     event::Event,
 };
 use serde_json::Value;
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc};
 use tokio::sync::{broadcast, mpsc, oneshot};
-
-/// Bytes of a log read at a time.
-const LOG_CHUNK: usize = 32 * 1024;
-/// A line longer than this is cut, in bytes.
-const MAX_LINE: usize = 64 * 1024;
-/// How often a followed log is looked at.
-const LOG_POLL: Duration = Duration::from_millis(100);
 
 /// See the [module](self).
 pub struct NodeBackend {
     inbox: mpsc::Sender<Message>,
     watchers: Arc<Watchers>,
-    runner: Runner,
+    logs: Logs,
     net: NetHandle,
 }
 
 impl NodeBackend {
-    pub fn new(inbox: mpsc::Sender<Message>, watchers: Arc<Watchers>, runner: Runner, net: NetHandle) -> NodeBackend {
-        NodeBackend { inbox, watchers, runner, net }
+    pub fn new(inbox: mpsc::Sender<Message>, watchers: Arc<Watchers>, logs: Logs, net: NetHandle) -> NodeBackend {
+        NodeBackend { inbox, watchers, logs, net }
     }
 }
 
@@ -82,97 +78,6 @@ impl Backend for NodeBackend {
             LogStream::Stdout => holm_exec::Stream::Stdout,
             LogStream::Stderr => holm_exec::Stream::Stderr,
         };
-        let reader = LogReader {
-            runner: self.runner.clone(),
-            inbox: self.inbox.clone(),
-            task,
-            stream,
-            follow,
-            cursor: LogCursor::default(),
-            partial: Vec::new(),
-            lines: Default::default(),
-            ended: false,
-        };
-        stream::unfold(reader, |mut reader| async { reader.next().await.map(|line| (line, reader)) })
-    }
-}
-
-struct LogReader {
-    runner: Runner,
-    inbox: mpsc::Sender<Message>,
-    task: TaskId,
-    stream: holm_exec::Stream,
-    follow: bool,
-    cursor: LogCursor,
-    partial: Vec<u8>,
-    lines: std::collections::VecDeque<String>,
-    ended: bool,
-}
-
-impl LogReader {
-    async fn next(&mut self) -> Option<Result<String, ApiError>> {
-        loop {
-            if let Some(line) = self.lines.pop_front() {
-                return Some(Ok(line));
-            }
-            if self.ended {
-                return None;
-            }
-            match self.runner.read_logs(&self.task, self.stream, self.cursor, LOG_CHUNK).await {
-                Ok((bytes, cursor)) if !bytes.is_empty() => {
-                    self.cursor = cursor;
-                    self.split(&bytes);
-                }
-                Ok(_) if self.follow && self.still_runs().await => tokio::time::sleep(LOG_POLL).await,
-                Ok(_) => self.finish(),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(self.explain(error).await));
-                }
-            }
-        }
-    }
-
-    fn split(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if *byte == b'\n' || self.partial.len() >= MAX_LINE {
-                let line = std::mem::take(&mut self.partial);
-                self.lines.push_back(String::from_utf8_lossy(&line).into_owned());
-            }
-            if *byte != b'\n' {
-                self.partial.push(*byte);
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        self.ended = true;
-        if !self.partial.is_empty() {
-            self.lines.push_back(String::from_utf8_lossy(&self.partial).into_owned());
-        }
-    }
-
-    async fn row(&self) -> Option<Value> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request::TaskGet(holm_types::api::TaskRef { id: self.task.clone() });
-        self.inbox.send(Message::Request(request, reply)).await.ok()?;
-        answer.await.ok()?.ok()
-    }
-
-    async fn still_runs(&self) -> bool {
-        let Some(row) = self.row().await else { return false };
-        matches!(row["state"].as_str(), Some("assigned" | "starting" | "running" | "stopping"))
-    }
-
-    async fn explain(&self, error: ExecError) -> ApiError {
-        match (error, self.row().await) {
-            (ExecError::NotFound { .. }, Some(row)) => ApiError::NotFound(format!(
-                "the log of {} is not on this node: it ran on node {}, ask there",
-                self.task,
-                row["node"].as_str().unwrap_or("?")
-            )),
-            (ExecError::NotFound { .. }, None) => ApiError::NotFound(format!("there is no task {}", self.task)),
-            (other, _) => ApiError::Internal(other.to_string()),
-        }
+        self.logs.read(LogQuery { task, stream, follow })
     }
 }

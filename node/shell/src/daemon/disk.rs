@@ -2,11 +2,12 @@
 //! the loop must not wait for.
 
 use super::node_loop::Message;
+use crate::environment;
 use anyhow::{Context as _, Result};
 use holm_node_core::Input;
 use holm_state::{Batch, StoreRead as _, StoreWrite as _, Table};
 use holm_state_rocks::RocksStore;
-use holm_types::{MeshId, change::SignedChange};
+use holm_types::{Incarnation, MeshId, change::SignedChange};
 use std::path::Path;
 use tokio::sync::mpsc;
 
@@ -26,14 +27,16 @@ impl<T> Outbox<T> {
 
 /// Opens the database and counts this start, durably: a writer that comes back never continues
 /// the sequences of its last life, whatever of them was lost.
-pub fn open(path: &Path) -> Result<(RocksStore, u32)> {
+pub fn open(path: &Path) -> Result<(RocksStore, Incarnation)> {
     let mut store = RocksStore::open(path, Default::default()).with_context(|| {
         format!("cannot open the database {} (does another node run on this folder?)", path.display())
     })?;
     let last = store.reader().get(Table::Local, INCARNATION_KEY)?;
-    let last = last.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
-    let incarnation = last.checked_add(1).context("the node was started too often: enrol it anew")?;
-    let row = (Table::Local, INCARNATION_KEY.to_vec(), Some(incarnation.to_be_bytes().to_vec()));
+    let last = last.and_then(|bytes| bytes.try_into().ok()).map(|bytes| Incarnation(u64::from_be_bytes(bytes)));
+    let random = u32::from_be_bytes(environment::random());
+    let incarnation = Incarnation::begin(last, environment::wall(), random)
+        .context("the database says that this node was started 4 billion times: enrol it anew")?;
+    let row = (Table::Local, INCARNATION_KEY.to_vec(), Some(incarnation.0.to_be_bytes().to_vec()));
     store.write(&Batch { puts: vec![row], sync: true })?;
     store.sync()?;
     Ok((store, incarnation))

@@ -9,6 +9,7 @@
 
 mod backend;
 mod disk;
+mod logs;
 mod net;
 mod node_loop;
 mod runner;
@@ -21,6 +22,8 @@ use holm_exec::{Runner, RunnerConfig};
 use holm_mesh_net::NetConfig;
 use holm_node_core::{Config, Node};
 use holm_rpc::{Credential, ServerConfig};
+use holm_types::Incarnation;
+use logs::Logs;
 use node_loop::{Loop, Message, Outlets};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
@@ -42,6 +45,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
 
     let (store, incarnation) = disk::open(&dir.join("db"))?;
     let config = Config { incarnation, ..config };
+    let me = config.key.node_id();
     let (runner, runner_events, found) = start_runner(dir, &mut tasks).await?;
     let network = start_network(dir, &config, &args, &mut tasks).await?;
     let watchers = Arc::new(Watchers::default());
@@ -55,9 +59,11 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let mut effects = Vec::new();
     let found = found.into_iter().map(runner::found).collect();
     let node = Node::open(config, Box::new(store.reader()), found, environment::now(), &mut effects)?;
-    net::forward(network, &inbox, &mut tasks);
+    let logs = Logs::new(runner.clone(), inbox.clone(), outlets.net.clone(), me);
+    tasks.spawn(logs::serve(network.streams, logs.clone()));
+    net::forward(network.events, network.enrolments, &inbox, &mut tasks);
     runner::forward(runner_events, inbox.clone(), &mut tasks);
-    let backend = Arc::new(NodeBackend::new(inbox.clone(), watchers, runner, outlets.net.clone()));
+    let backend = Arc::new(NodeBackend::new(inbox.clone(), watchers, logs, outlets.net.clone()));
     let address = serve_rpc(dir, args.rpc, backend, &mut tasks, &stop).await?;
     let main_loop = Loop::new(node, inputs, outlets, effects);
     let mut looping = JoinSet::new();
@@ -67,7 +73,10 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let failed = tokio::select! {
         biased;
         () = told_to_stop() => None,
-        ended = looping.join_next() => Some(anyhow::anyhow!("the node's loop ended: {ended:?}")),
+        ended = looping.join_next() => Some(match ended {
+            Some(Ok(Err(error))) => error,
+            other => anyhow::anyhow!("the node's loop ended: {other:?}"),
+        }),
         Some(ended) = tasks.join_next() => Some(anyhow::anyhow!("a part of the node ended: {ended:?}")),
     };
     stop.cancel();
@@ -93,7 +102,7 @@ fn configure(dir: &DataDir) -> Result<Config> {
         mesh_name: claims.mesh_name.clone(),
         chain: chain.clone(),
         key,
-        incarnation: 0,
+        incarnation: Incarnation::default(),
         seed: u64::from_be_bytes(environment::random()),
         info: host::describe(settings.labels, dir.path()),
         authority: dir.authority()?,

@@ -1,33 +1,38 @@
 //! From the network's events to the loop's inputs.
 
 use super::node_loop::Message;
-use holm_mesh_net::{Net, NetEvent};
+use holm_mesh_net::{EnrolRequest, NetEvent};
 use holm_node_core::Input;
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Forwards events and enrolments until the network or the loop ends.
-pub fn forward(mut net: Net, inbox: &mpsc::Sender<Message>, tasks: &mut JoinSet<()>) {
-    let events = inbox.clone();
+pub fn forward(
+    mut events: mpsc::Receiver<NetEvent>,
+    mut enrolments: mpsc::Receiver<EnrolRequest>,
+    inbox: &mpsc::Sender<Message>,
+    tasks: &mut JoinSet<()>,
+) {
+    let to_loop = inbox.clone();
     tasks.spawn(async move {
-        while let Some(event) = net.events.recv().await {
-            let Some(input) = input_of(event) else { continue };
-            if events.send(Message::Input(input)).await.is_err() {
+        while let Some(event) = events.recv().await {
+            let Some(message) = message_of(event) else { continue };
+            if to_loop.send(message).await.is_err() {
                 return;
             }
         }
     });
-    let enrolments = inbox.clone();
+    let to_loop = inbox.clone();
     tasks.spawn(async move {
-        while let Some(asked) = net.enrolments.recv().await {
-            if enrolments.send(Message::Enrol(asked)).await.is_err() {
+        while let Some(asked) = enrolments.recv().await {
+            if to_loop.send(Message::Enrol(asked)).await.is_err() {
                 return;
             }
         }
     });
 }
 
-fn input_of(event: NetEvent) -> Option<Input> {
-    Some(match event {
+fn message_of(event: NetEvent) -> Option<Message> {
+    Some(Message::Input(match event {
         NetEvent::Listening { address } => Input::Listening { address },
         NetEvent::PeerUp { node, chain, address, relayed } => Input::PeerUp { node, chain, address, relayed },
         NetEvent::PeerDown { node } => Input::PeerDown { node },
@@ -36,6 +41,7 @@ fn input_of(event: NetEvent) -> Option<Input> {
         NetEvent::Discovered { node, addresses } | NetEvent::PeerAddresses { node, addresses } => {
             Input::Discovered { node, addresses }
         }
+        NetEvent::Superseded { by } => return Some(Message::Superseded(by)),
         NetEvent::Observed { address } => {
             tracing::debug!(%address, "a peer sees this node here");
             return None;
@@ -44,5 +50,5 @@ fn input_of(event: NetEvent) -> Option<Input> {
             tracing::debug!(%node, %error, "dial failed");
             return None;
         }
-    })
+    }))
 }

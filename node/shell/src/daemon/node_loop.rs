@@ -2,10 +2,11 @@
 
 use super::{disk::Outbox, watchers::Watchers};
 use crate::environment;
+use anyhow::{Result, bail};
 use holm_exec::{Runner, TaskSpec};
 use holm_mesh_net::{NetCommand, NetHandle};
 use holm_node_core::{Effect, Input, Node, RequestId, StartTask};
-use holm_types::{TaskId, api::ApiError, change::SignedChange, token::Enrolment};
+use holm_types::{NodeId, TaskId, api::ApiError, change::SignedChange, token::Enrolment};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 const BURST: usize = 256;
 /// How soon the runner is asked again when its queue was full.
 const RETRY: Duration = Duration::from_millis(10);
+/// A peer notices within this time that the last life of a node has ended.
+const NEWBORN: Duration = Duration::from_secs(20);
 
 /// What the actors send.
 pub enum Message {
@@ -28,6 +31,8 @@ pub enum Message {
     Request(holm_types::api::Request, oneshot::Sender<Result<Value, ApiError>>),
     /// Somebody wants to join.
     Enrol(holm_mesh_net::EnrolRequest),
+    /// This member is connected to a later process with this node's identity.
+    Superseded(NodeId),
     /// Where does the node listen, as far as it knows?
     Listening(oneshot::Sender<Vec<String>>),
 }
@@ -52,6 +57,8 @@ pub struct Loop {
     next_id: RequestId,
     /// Commands that found the runner's queue full. Order matters, so later ones wait behind.
     unsent: VecDeque<Command>,
+    /// A peer that holds a later process for this node.
+    superseded_at: Option<NodeId>,
 }
 
 enum Command {
@@ -77,22 +84,26 @@ impl Loop {
             enrolments: BTreeMap::new(),
             next_id: 0,
             unsent: VecDeque::new(),
+            superseded_at: None,
         }
     }
 
-    /// Runs until it is told to stop, or until the disk fails.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// The disk failed, or another process has this node's identity.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
         loop {
             if !self.carry_out().await {
-                tracing::error!("the disk has failed: this node stops, and acknowledges nothing more");
-                return;
+                bail!("the disk has failed: this node stops, and acknowledges nothing more");
             }
             self.command_runner();
             match self.next(&stop).await {
-                Branch::Stop => return,
+                Branch::Stop => return Ok(()),
                 Branch::Message(message) => self.take_burst(message),
                 Branch::Deadline => {}
             }
+            self.check_identity()?;
             self.node.settle(environment::now(), &mut self.effects);
         }
     }
@@ -115,6 +126,19 @@ impl Loop {
             message = self.inputs.recv() => message.map_or(Branch::Stop, Branch::Message),
             () = timer => Branch::Deadline,
         }
+    }
+
+    /// A peer may still hold a connection of this node's last life for a moment; later, two
+    /// processes share one identity. The newer one is heard, so this one must not go on alone.
+    fn check_identity(&mut self) -> Result<()> {
+        let Some(by) = self.superseded_at.take().filter(|_| environment::now().mono.0 > NEWBORN) else {
+            return Ok(());
+        };
+        bail!(
+            "node {by} is connected to a process with this node's identity that was started later: its data folder \
+             was copied. Two hosts must not share one: enrol one of them anew, with an empty data folder. The tasks \
+             of this one go on"
+        );
     }
 
     fn take_burst(&mut self, first: Message) {
@@ -144,6 +168,10 @@ impl Loop {
                     subject: asked.subject,
                     name: asked.name.to_string(),
                 }
+            }
+            Message::Superseded(by) => {
+                self.superseded_at = Some(by);
+                return;
             }
             Message::Listening(reply) => {
                 let _ = reply.send(self.node.listening().to_vec());
