@@ -110,7 +110,9 @@ impl Node {
                 for assignment in slot_view.assignments.iter().filter(|a| told.insert(key(a))) {
                     let holds = held.is_some_and(|h| key(h) == key(assignment)) && app.live;
                     let state = seen_state(view, assignment);
-                    if holds || params.all || !(state.is_terminal() || assignment.refused()) {
+                    // Of an app that was removed only what still runs is of interest.
+                    let over = state.is_terminal() || assignment.refused() || !app.live && state == TaskState::Lost;
+                    if holds || params.all || !over {
                         rows.push(task_row(view, app, *slot, assignment, state));
                     }
                 }
