@@ -14,12 +14,12 @@ pub fn weight(app: &DocId, node: &NodeId) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The node that decides for an app, as `view` has it: the live one (alive or suspect) of the
-/// highest weight, of equal ones the lowest id. `None` when nobody is live.
+/// The node that decides for an app, as `view` has it: of those that have described themselves, the
+/// live one (alive or suspect) of the highest weight, of equal ones the lowest id. `None` when nobody is live.
 pub fn coordinator(view: &View, app: &DocId) -> Option<NodeId> {
     view.nodes
         .values()
-        .filter(|node| is_live(node.liveness))
+        .filter(|node| node.described && is_live(node.liveness))
         .map(|node| node.id)
         .max_by_key(|id| (weight(app, id), Reverse(*id)))
 }

@@ -105,7 +105,7 @@ fn wants_daemon(view: &View, app: &AppView, node: &NodeView, seen: Option<&SlotV
     match seen.and_then(|seen| acting(view, app, seen)) {
         // Two nodes may share a daemon slot (one pair in 2^31): the first to get it keeps it.
         Some(holder) => holder.placement.node == node.id && node.liveness != Liveness::Left,
-        None => is_live(node.liveness) && filter::elsewhere(node, &app.manifest.place).is_none(),
+        None => node.described && is_live(node.liveness) && filter::elsewhere(node, &app.manifest.place).is_none(),
     }
 }
 

@@ -50,6 +50,9 @@ pub struct NodeView {
     pub roles: Vec<Role>,
     /// What it says of itself.
     pub info: NodeInfo,
+    /// Whether it has said that. A member that has not, such as a bootstrap server, decides nothing
+    /// and runs nothing.
+    pub described: bool,
     /// Whether it is there.
     pub liveness: Liveness,
 }

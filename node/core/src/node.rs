@@ -253,6 +253,7 @@ impl Node {
                 name: member.claims.name.clone(),
                 site: member.claims.site.clone(),
                 roles: member.claims.roles.clone(),
+                described: member.info.is_some(),
                 info: member.info.clone().unwrap_or_else(|| unknown.clone()),
                 liveness,
             };

@@ -61,7 +61,9 @@ impl Node {
     /// for missing and take everything on itself. It gives members that it has never heard the
     /// usual time to speak, and waits for the documents of nodes that hold a slot.
     fn is_settling(&mut self, now: Now) -> bool {
-        let unheard = |node: &NodeView| node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none();
+        let unheard = |node: &NodeView| {
+            node.described && node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none()
+        };
         if self.nodes.values().any(unheard) {
             return true;
         }

@@ -37,6 +37,16 @@ fn only_the_coordinator_decides() {
 }
 
 #[test]
+fn who_has_not_described_itself_decides_nothing() {
+    let mut world = World::of(2).with("web", SERVICE);
+    let first = coordinator(&world.view, &world.doc("web")).unwrap();
+    world.node(first.0[0]).described = false;
+    let other = coordinator(&world.view, &world.doc("web")).unwrap();
+    assert_ne!(other, first, "a bootstrap server is alive, and holds no documents");
+    assert_eq!(world.decide_as(other).len(), 1);
+}
+
+#[test]
 fn when_the_coordinator_dies_another_goes_on() {
     let mut world = World::of(5).with("web", SERVICE);
     let first = coordinator(&world.view, &world.doc("web")).unwrap();

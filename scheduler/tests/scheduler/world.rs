@@ -52,6 +52,7 @@ impl World {
             site: label("home"),
             roles: Vec::new(),
             info,
+            described: true,
             liveness: Liveness::Alive,
         };
         self.view.nodes.insert(id(n), node);

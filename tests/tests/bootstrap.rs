@@ -1,0 +1,75 @@
+//! The bootstrap server: it helps nodes meet, and does nothing else.
+
+use anyhow::{Context, Result, ensure};
+use holm_tests::{
+    binaries,
+    cluster::Cluster,
+    eventually,
+    node::SOON,
+    spawner,
+    suite::{Scene, Suite},
+};
+use std::{
+    fs::File,
+    process::{Child, Stdio},
+};
+
+/// Enough that, were it asked by chance, the server would be asked to coordinate some.
+const APPS: usize = 12;
+
+fn main() {
+    Suite::new().test("a bootstrap server is a member that decides and runs nothing", it_decides_nothing).run()
+}
+
+/// Killed at the end of the test, whatever becomes of it.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn it_decides_nothing(scene: &Scene) -> Result<()> {
+    let mut mesh = Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").start()?;
+    let token = mesh.token("cloud", &[])?;
+    let place = mesh.new_node("meet", "cloud")?;
+    let command = |arguments: &[&str]| -> Result<std::process::Command> {
+        let mut command = place.host().command(binaries::find("holm-bootstrap")?);
+        command.arg("--data-dir").arg(place.data()).args(arguments).stdin(Stdio::null());
+        Ok(command)
+    };
+    let joined = command(&["join", &token, "--name", "meet"])?.output()?;
+    ensure!(joined.status.success(), "{joined:?}");
+    let listen = format!("/ip4/{}/tcp/{}", place.host().address(), place.port());
+    let mut up = command(&["up", "--listen", &listen])?;
+    let log = scene.folder("logs")?.join("meet.log");
+    up.stdout(File::create(&log)?).stderr(File::create(&log)?);
+    let _server = Server(spawner::spawn(up)?);
+
+    let node = mesh.node("till-1");
+    eventually("the nodes see the server", SOON, || {
+        for node in mesh.nodes() {
+            let members = node.members()?;
+            let server = members.iter().find(|m| m.name == "meet").with_context(|| format!("{members:?}"))?;
+            ensure!(server.state == "alive", "{members:?}");
+        }
+        Ok(())
+    })?;
+    for n in 0..APPS {
+        node.apply(&format!(
+            "name = 'app-{n}'\ntype = 'service'\n[run.process]\ncommand = ['/bin/sleep', '100000']\n"
+        ))?;
+    }
+    node.apply("name = 'everywhere'\ntype = 'daemon'\n[run.process]\ncommand = ['/bin/sleep', '100000']\n")?;
+    eventually("everything runs", SOON, || {
+        let apps = node.apps()?;
+        ensure!(apps.len() == APPS + 1, "{apps:?}");
+        ensure!(apps.iter().all(|app| app.state == "running" && app.running == app.desired), "{apps:?}");
+        Ok(())
+    })?;
+    ensure!(node.running("everywhere")?.len() == 2, "on the two nodes, not on the server");
+    Ok(())
+}
