@@ -53,6 +53,7 @@
 
 mod actor;
 mod backoff;
+mod census;
 mod config;
 mod error;
 pub mod folder;
@@ -66,6 +67,7 @@ mod table;
 mod task;
 
 pub use backoff::Backoff;
+pub use census::TASK_MARK;
 pub use config::{RunnerConfig, host_clock};
 pub use error::ExecError;
 pub use logs::LogCursor;
