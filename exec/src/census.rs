@@ -28,6 +28,9 @@ const MAX_ENVIRON: u64 = 1 << 20;
 /// How long to wait for killed processes before looking for more.
 const STEP: Duration = Duration::from_millis(50);
 
+/// How long to wait for a process that is in the middle of an exec.
+const EXEC: Duration = Duration::from_millis(10);
+
 /// What a process of this runner says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mark {
@@ -125,17 +128,23 @@ impl Census {
     }
 }
 
-/// Kills everything of the given tasks, and of the processes named with each, until a look at the whole host finds none
-/// or `patience` is over. Returns how many were killed.
+/// Kills everything of the given tasks, and of the processes named with each, until two looks in a row at the whole
+/// host find none or `patience` is over: in the middle of an exec a process shows no environment. Returns how many were killed.
 pub(crate) fn sweep(owner: &str, tasks: &BTreeMap<String, Vec<Process>>, patience: Duration) -> usize {
     let deadline = Instant::now() + patience;
     let mut killed = BTreeSet::new();
+    let mut seen_none = false;
     loop {
         let census = Census::take(owner);
         let victims: Vec<Process> = tasks.iter().flat_map(|(task, seeds)| census.belongings(task, seeds)).collect();
         if victims.is_empty() {
-            break;
+            if std::mem::replace(&mut seen_none, true) {
+                break;
+            }
+            std::thread::sleep(EXEC);
+            continue;
         }
+        seen_none = false;
         for victim in &victims {
             if victim.signal_process(Signal::SIGKILL) {
                 killed.insert((victim.pid, victim.start));

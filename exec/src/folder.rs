@@ -10,9 +10,10 @@
 //! | `work/` | the command | its working directory |
 //!
 //! Folders are for their owner alone (0700, files 0600): output and environments may hold secrets. Every file is replaced
-//! by renaming, so a reader sees the old or the new one, also on a full disk. What has to outlive a power loss is
-//! synced before it is renamed: what was run and how it ended, so that a job that is done is not done again. `state.json`
-//! is not, since after a power loss no process lives that it could speak of.
+//! by renaming, so a reader sees the old or the new one, also on a full disk. What a power loss could take away is synced
+//! first where that matters: a `spec.json` that replaces another, and, when no agent is there to hear of it, the end of a
+//! task with its output ([`TaskFolder::seal`]). The rest is not, because after a power loss no process lives that it could
+//! speak of, and a sync for each task costs more than the task.
 
 use crate::{
     ExecError,
@@ -163,11 +164,13 @@ impl TaskFolder {
     /// The disk.
     pub(crate) fn write_launch_file(&self, launch: &LaunchFile) -> Result<File, ExecError> {
         let path = self.spec_path();
+        // The first of a folder has nothing to lose.
+        let sync = if path.exists() { Sync::Content } else { Sync::Nothing };
         let temporary = temporary(&path);
         let file = create(&temporary).map_err(ExecError::io("create", &temporary))?;
         // A file system without locks only loses one of the ways to find a shim that does not say who it is.
         let _ = file.try_lock();
-        replace(file, &to_json(launch), &path, Sync::Content)
+        replace(file, &to_json(launch), &path, sync)
     }
 
     /// Whether some shim still holds the lock of `spec.json`.
@@ -213,15 +216,32 @@ impl TaskFolder {
     /// # Errors
     /// It is not valid.
     pub fn exit(&self) -> Result<Option<ExitFile>, ExecError> {
-        read_json(&self.0.join("exit.json"))
+        read_json(&self.exit_path())
     }
 
-    /// Writes `exit.json`.
+    /// Writes `exit.json`, for an agent that is there to read it.
     ///
     /// # Errors
     /// The disk.
     pub fn write_exit(&self, exit: &ExitFile) -> Result<(), ExecError> {
-        write_json(&self.0.join("exit.json"), exit, Sync::Name)
+        write_json(&self.exit_path(), exit, Sync::Nothing)
+    }
+
+    /// Writes `exit.json`, for an agent that comes later: what was run, what it said and how it ended are on disk
+    /// before it is there, and so is its name when this returns. A job that is done is then not done again.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn seal(&self, exit: &ExitFile) -> Result<(), ExecError> {
+        for path in [self.spec_path(), self.log(Stream::Stdout), self.log(Stream::Stderr)] {
+            // There may be no log, and a spec that was removed is not missed here.
+            let _ = open(&path).and_then(|file| file.sync_all());
+        }
+        write_json(&self.exit_path(), exit, Sync::Name)
+    }
+
+    fn exit_path(&self) -> PathBuf {
+        self.0.join("exit.json")
     }
 
     /// Removes what an earlier run left to say about itself.
@@ -277,7 +297,7 @@ fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
 /// What must be on disk, and not only in memory, when a file has been replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sync {
-    /// Nothing: the file does not matter after a power loss.
+    /// Nothing: the file does not matter after a power loss, and an empty one does no harm.
     Nothing,
     /// What is in it, so that no power loss puts an empty file in the place of a good one.
     Content,

@@ -63,7 +63,7 @@ async fn crashed_beside(name: &str) -> (Crashed, TaskId, u32, u32) {
     host.run(task("bystander-0", &["sleep", "1000"]));
     let (bystander, ..) = host.started().await;
     let crashed = host.crash().await;
-    assert_eq!(marked(&crashed.folder(&id)).len(), 2);
+    eventually(async || marked(&crashed.folder(&id)).len() == 2).await;
     (crashed, id, pid, bystander)
 }
 
@@ -172,9 +172,11 @@ async fn what_still_runs_of_a_task_is_killed_before_it_starts_again() {
             lock.lock().expect("locked");
         }
         let mark = if with_lock { String::new() } else { folder.launch_file().expect("readable").mark };
-        let mut second = std::process::Command::new(host::shim());
-        let second = second.arg(folder.path()).env_clear().env("HOLM_SHIM", mark).stdin(lock);
-        let mut second = second.spawn().expect("a second shim");
+        let mut command = std::process::Command::new(host::shim());
+        command.arg(folder.path()).env_clear().env("HOLM_SHIM", mark).stdin(lock);
+        let mut second = command.spawn().expect("a second shim");
+        // It holds the lock too.
+        drop(command);
         eventually(async || marked(&folder).len() == 1).await;
         let stranger = marked(&folder)[0];
         let mut spec = script("svc-0", "exec sleep 1000");
@@ -182,7 +184,9 @@ async fn what_still_runs_of_a_task_is_killed_before_it_starts_again() {
         host.run(spec);
         let (pid, ..) = host.started().await;
         assert!(!stranger.is_alive(), "a duplicate");
-        assert_eq!(marked(&folder).iter().map(|process| process.pid).collect::<Vec<_>>(), [pid]);
+        let running = || marked(&folder).iter().map(|process| process.pid).collect::<Vec<_>>();
+        // In the middle of an exec it shows no mark.
+        eventually(async || running() == [pid]).await;
         second.wait().expect("it was killed");
         host.runner.stop(id.clone());
         host.ended().await;
@@ -196,7 +200,7 @@ async fn a_daemon_of_a_task_whose_shim_was_killed_is_killed_with_it() {
     host.started().await;
     host.says(&id, "ready").await;
     let (folder, shim) = (host.folder(&id), host.state(&id).shim());
-    assert_eq!(marked(&folder).len(), 2);
+    eventually(async || marked(&folder).len() == 2).await;
     assert!(shim.signal_process(Signal::SIGKILL));
     let end = host.ended().await;
     assert!(end.exit.reason.expect("a reason").contains("2 processes that it left were killed"));
@@ -239,6 +243,7 @@ async fn a_shim_that_says_nothing_is_not_waited_for() {
         let state = crashed.folder(id).state().expect("readable").expect("there");
         state.shim().signal_process(Signal::SIGSTOP);
         state.command().signal_process(Signal::SIGKILL);
+        eventually(async || !state.command().is_alive()).await;
         fs::remove_file(crashed.folder(id).path().join("state.json")).expect("removed");
         shims.push(state.shim());
     }
@@ -297,7 +302,7 @@ async fn whatever_is_killed_or_damaged_there_is_one_of_each_task_in_the_end() {
         if random(2) == 0 {
             shim.map(|shim| shim.signal_process(Signal::SIGKILL));
         }
-        let mut host = restart_in_time(crashed).await;
+        let host = restart_in_time(crashed).await;
         let is_alive = host.found.iter().any(|f| f.spec.id == id && matches!(f.state, FoundState::Alive { .. }));
         if !is_alive {
             let mut spec = script("svc-0", SERVICE);
