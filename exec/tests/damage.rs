@@ -52,6 +52,17 @@ impl Harm {
 /// A service with a daemon that left its group and session.
 const SERVICE: &str = "setsid sleep 1000 & echo ready; exec sleep 1000";
 
+/// Until both processes of the service are what they are going to be: in the middle of an exec one shows no mark.
+async fn settled(folder: &holm_exec::folder::TaskFolder) {
+    let sleeps =
+        |process: &Process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|c| c.starts_with(b"sleep"));
+    eventually(async || {
+        let marked = marked(folder);
+        marked.len() == 2 && marked.iter().all(sleeps)
+    })
+    .await;
+}
+
 /// An agent that crashed beside one such service, and beside another that nothing happens to.
 async fn crashed_beside(name: &str) -> (Crashed, TaskId, u32, u32) {
     let mut host = Host::new().await;
@@ -63,7 +74,7 @@ async fn crashed_beside(name: &str) -> (Crashed, TaskId, u32, u32) {
     host.run(task("bystander-0", &["sleep", "1000"]));
     let (bystander, ..) = host.started().await;
     let crashed = host.crash().await;
-    eventually(async || marked(&crashed.folder(&id)).len() == 2).await;
+    settled(&crashed.folder(&id)).await;
     (crashed, id, pid, bystander)
 }
 
@@ -200,7 +211,7 @@ async fn a_daemon_of_a_task_whose_shim_was_killed_is_killed_with_it() {
     host.started().await;
     host.says(&id, "ready").await;
     let (folder, shim) = (host.folder(&id), host.state(&id).shim());
-    eventually(async || marked(&folder).len() == 2).await;
+    settled(&folder).await;
     assert!(shim.signal_process(Signal::SIGKILL));
     let end = host.ended().await;
     assert!(end.exit.reason.expect("a reason").contains("2 processes that it left were killed"));
