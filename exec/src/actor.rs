@@ -2,7 +2,7 @@
 
 use crate::{
     ExecError, RunnerConfig,
-    launch::{Launched, Launcher, Watch, collect},
+    launch::{Launched, Launcher, Watch},
     recover::{self, Leftover, LeftoverState},
     sys,
     table::{Counters, Effect, FoundTask, Input, Rules, Table},
@@ -115,12 +115,18 @@ impl Actor {
                 let will_restart_in = self.table.resume(now, task, exit.clone(), output.clone());
                 FoundState::Exited { exit, output, restarts, will_restart_in }
             }
-            LeftoverState::Starting | LeftoverState::Gone => {
+            LeftoverState::Gone => {
                 self.table.note_gone(id, progress);
                 FoundState::Gone
             }
         };
         Found { spec, state }
+    }
+
+    /// Takes note of what was wrong on disk.
+    pub fn note_damage(&mut self, damaged_folders: u64, stray_processes: u64) {
+        self.table.note_damage(damaged_folders, stray_processes);
+        self.publish_counters();
     }
 
     /// Until every handle or the owner of the events is gone. The tasks stay.
@@ -176,8 +182,12 @@ impl Actor {
 
     fn handle(&mut self, input: Input) {
         let effects = self.table.handle(self.now(), input);
-        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = self.table.counters();
+        self.publish_counters();
         self.carry_out(effects);
+    }
+
+    fn publish_counters(&self) {
+        *self.counters.lock().unwrap_or_else(PoisonError::into_inner) = self.table.counters();
     }
 
     fn handle_report(&mut self, report: Report) {
@@ -238,11 +248,12 @@ impl Actor {
     }
 
     fn watch(&mut self, id: TaskId, watch: Watch) {
-        let (folder, disk, clock) = (self.launcher.folder(&id), Arc::clone(&self.disk), Arc::clone(&self.clock));
+        let (launcher, disk, clock) = (Arc::clone(&self.launcher), Arc::clone(&self.disk), Arc::clone(&self.clock));
         self.jobs.spawn(async move {
             let watch = ended(watch).await;
             let now = clock();
-            let (exit, output) = on_disk(disk, move || collect(&folder, &watch, now))
+            let task = id.clone();
+            let (exit, output) = on_disk(disk, move || launcher.collect(&task, &watch, now))
                 .await
                 .unwrap_or_else(|e| (Exit { code: 255, finished_at: now, reason: Some(e.to_string()) }, Vec::new()));
             Report::Ended { id, exit, output }

@@ -20,6 +20,9 @@ pub struct RunnerConfig {
     pub dir: PathBuf,
     /// The program `holm-shim`.
     pub shim: PathBuf,
+    /// What its processes are known by, in their environment: the same in every life of the agent, and that of no
+    /// other runner on the host. `None`: the absolute path of `dir`, which two containers may have in common.
+    pub owner: Option<String>,
     /// The date.
     pub clock: Arc<dyn Fn() -> Wall + Send + Sync>,
     /// How many folders of ended tasks are kept; the oldest go first.
@@ -40,6 +43,7 @@ impl RunnerConfig {
         RunnerConfig {
             dir: dir.into(),
             shim: shim.into(),
+            owner: None,
             clock: Arc::new(host_clock),
             max_dirs: 500,
             max_tasks: 10_000,
@@ -63,6 +67,7 @@ impl fmt::Debug for RunnerConfig {
         f.debug_struct("RunnerConfig")
             .field("dir", &self.dir)
             .field("shim", &self.shim)
+            .field("owner", &self.owner)
             .field("max_dirs", &self.max_dirs)
             .field("max_tasks", &self.max_tasks)
             .field("backoff", &self.backoff)

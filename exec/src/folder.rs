@@ -9,9 +9,11 @@
 //! | `stdout.log`, `stderr.log` | shim | the output; see [`crate::logs`] |
 //! | `work/` | the command | its working directory |
 //!
-//! Every file is replaced by renaming, so a reader sees the old or the new one. None is synced: after a
-//! power loss no process of the folder lives, and a torn file makes the task [`Gone`](crate::FoundState::Gone),
-//! which is what it is. A sync for each task would cost more than the task.
+//! Folders are for their owner alone (0700, files 0600): output and environments may hold secrets. Every file is replaced
+//! by renaming, so a reader sees the old or the new one, also on a full disk. What a power loss could take away is synced
+//! first where that matters: a `spec.json` that replaces another, and, when no agent is there to hear of it, the end of a
+//! task with its output ([`TaskFolder::seal`]). The rest is not, because after a power loss no process lives that it could
+//! speak of, and a sync for each task costs more than the task.
 
 use crate::{
     ExecError,
@@ -24,6 +26,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -39,6 +42,9 @@ pub struct LaunchFile {
     pub base_env: BTreeMap<String, String>,
     /// The boot of the host in which it was started.
     pub boot: String,
+    /// What its processes are known by: the value of [`crate::TASK_MARK`] in their environment.
+    #[serde(default)]
+    pub mark: String,
 }
 
 /// Which processes the task is.
@@ -158,24 +164,18 @@ impl TaskFolder {
     /// The disk.
     pub(crate) fn write_launch_file(&self, launch: &LaunchFile) -> Result<File, ExecError> {
         let path = self.spec_path();
+        // The first of a folder has nothing to lose.
+        let sync = if path.exists() { Sync::Content } else { Sync::Nothing };
         let temporary = temporary(&path);
-        let mut file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&temporary)
-            .map_err(ExecError::io("create", &temporary))?;
-        // A file system without locks only loses the check for a shim that has not yet said who it is.
+        let file = create(&temporary).map_err(ExecError::io("create", &temporary))?;
+        // A file system without locks only loses one of the ways to find a shim that does not say who it is.
         let _ = file.try_lock();
-        file.write_all(&to_json(launch)).map_err(ExecError::io("write", &temporary))?;
-        fs::rename(&temporary, &path).map_err(ExecError::io("replace", &path))?;
-        Ok(file)
+        replace(file, &to_json(launch), &path, sync)
     }
 
     /// Whether some shim still holds the lock of `spec.json`.
     pub(crate) fn has_shim(&self) -> bool {
-        File::open(self.spec_path()).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+        open(&self.spec_path()).is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
     }
 
     /// Reads `meta.json`; its absence means nothing happened yet.
@@ -191,7 +191,8 @@ impl TaskFolder {
     /// # Errors
     /// The disk.
     pub fn write_progress(&self, progress: &Progress) -> Result<(), ExecError> {
-        write_json(&self.0.join("meta.json"), progress)
+        // Torn by a power loss it costs a count, and the owner asks again for the stop.
+        write_json(&self.0.join("meta.json"), progress, Sync::Nothing)
     }
 
     /// Reads `state.json`, if there.
@@ -207,7 +208,7 @@ impl TaskFolder {
     /// # Errors
     /// The disk.
     pub fn write_state(&self, state: &StateFile) -> Result<(), ExecError> {
-        write_json(&self.0.join("state.json"), state)
+        write_json(&self.0.join("state.json"), state, Sync::Nothing)
     }
 
     /// Reads `exit.json`, if there.
@@ -215,15 +216,32 @@ impl TaskFolder {
     /// # Errors
     /// It is not valid.
     pub fn exit(&self) -> Result<Option<ExitFile>, ExecError> {
-        read_json(&self.0.join("exit.json"))
+        read_json(&self.exit_path())
     }
 
-    /// Writes `exit.json`.
+    /// Writes `exit.json`, for an agent that is there to read it.
     ///
     /// # Errors
     /// The disk.
     pub fn write_exit(&self, exit: &ExitFile) -> Result<(), ExecError> {
-        write_json(&self.0.join("exit.json"), exit)
+        write_json(&self.exit_path(), exit, Sync::Nothing)
+    }
+
+    /// Writes `exit.json`, for an agent that comes later: what was run, what it said and how it ended are on disk
+    /// before it is there, and so is its name when this returns. A job that is done is then not done again.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn seal(&self, exit: &ExitFile) -> Result<(), ExecError> {
+        for path in [self.spec_path(), self.log(Stream::Stdout), self.log(Stream::Stderr)] {
+            // There may be no log, and a spec that was removed is not missed here.
+            let _ = open(&path).and_then(|file| file.sync_all());
+        }
+        write_json(&self.exit_path(), exit, Sync::Name)
+    }
+
+    fn exit_path(&self) -> PathBuf {
+        self.0.join("exit.json")
     }
 
     /// Removes what an earlier run left to say about itself.
@@ -238,12 +256,33 @@ impl TaskFolder {
         Ok(())
     }
 
-    /// The command, if it runs in this boot of the host.
+    /// The command as `state.json` has it, if that is of this boot of the host and it lives.
     pub(crate) fn living_command(&self) -> Option<Process> {
         let state = self.state().ok()??;
         let launch = self.launch_file().ok()?;
         (launch.boot == boot_id() && state.command().is_alive()).then(|| state.command())
     }
+}
+
+/// Makes a folder that only its owner may enter.
+///
+/// # Errors
+/// It is there already, or cannot be made.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+/// The same for a folder that may be there, and those above it.
+pub(crate) fn ensure_private_dir(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+}
+
+/// Opens a file to read it. What is none (somebody put a pipe there) is refused, and does not make us wait.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let what_it_is = file.metadata()?;
+    what_it_is.is_file().then_some(file).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is not a file"))
 }
 
 fn temporary(path: &Path) -> PathBuf {
@@ -255,21 +294,52 @@ fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), ExecError> {
+/// What must be on disk, and not only in memory, when a file has been replaced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    /// Nothing: the file does not matter after a power loss, and an empty one does no harm.
+    Nothing,
+    /// What is in it, so that no power loss puts an empty file in the place of a good one.
+    Content,
+    /// That it is there at all, too.
+    Name,
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Fills `file`, which is the temporary of `path`, and puts it there.
+fn replace(mut file: File, bytes: &[u8], path: &Path, sync: Sync) -> Result<File, ExecError> {
     let temporary = temporary(path);
-    fs::write(&temporary, to_json(value)).map_err(ExecError::io("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(ExecError::io("replace", path))
+    file.write_all(bytes).map_err(ExecError::io("write", &temporary))?;
+    if sync != Sync::Nothing {
+        file.sync_data().map_err(ExecError::io("write", &temporary))?;
+    }
+    fs::rename(&temporary, path).map_err(ExecError::io("replace", path))?;
+    if let (Sync::Name, Some(folder)) = (sync, path.parent()) {
+        // It is there, and in order; a file system that cannot promise more is no reason to fail.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(file)
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T, sync: Sync) -> Result<(), ExecError> {
+    let temporary = temporary(path);
+    let file = create(&temporary).map_err(ExecError::io("create", &temporary))?;
+    replace(file, &to_json(value), path, sync).map(drop)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ExecError> {
-    let file = match File::open(path) {
+    let corrupt = |why: String| ExecError::Corrupt { path: path.to_owned(), why };
+    let file = match open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(corrupt(e.to_string())),
         Err(e) => return Err(ExecError::io("read", path)(e)),
     };
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(ExecError::io("read", path))?;
-    let corrupt = |why: String| ExecError::Corrupt { path: path.to_owned(), why };
     if bytes.len() as u64 > MAX_FILE {
         return Err(corrupt(format!("it is larger than {MAX_FILE} bytes")));
     }
@@ -302,6 +372,28 @@ mod tests {
         assert!(error.contains("exit.json is not valid"), "{error}");
         fs::write(dir.path().join("exit.json"), vec![b' '; 2 << 20]).expect("written");
         assert!(folder.exit().expect_err("huge").to_string().contains("larger than"));
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        nix::unistd::mkfifo(&dir.path().join("state.json"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        fs::create_dir(dir.path().join("exit.json")).expect("a folder");
+        let folder = TaskFolder::new(dir.path().to_owned());
+        assert!(folder.state().expect_err("a pipe").to_string().contains("state.json is not valid: it is not a file"));
+        assert!(folder.exit().expect_err("a folder").to_string().contains("it is not a file"));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = TaskFolder::new(dir.path().to_owned());
+        let first = Progress { restarts: 1, streak: 0, stopping: true };
+        folder.write_progress(&first).expect("written");
+        // As full as a disk can be.
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("meta.tmp")).expect("a link");
+        assert!(folder.write_progress(&Progress::default()).is_err());
+        assert_eq!(folder.progress().expect("readable"), first);
     }
 
     #[test]

@@ -2,14 +2,15 @@
 //! it runs on the blocking threads of the runtime, a bounded number at a time.
 
 use crate::{
-    ExecError,
-    folder::{LaunchFile, Progress, StateFile, TaskFolder},
+    ExecError, RunnerConfig,
+    census::{self, SHIM_MARK},
+    folder::{LaunchFile, Progress, StateFile, TaskFolder, create_private_dir},
     logs::read_tail,
     proc::{Process, boot_id},
     sys,
     task::{Exit, OUTPUT_TAIL, Stream, TaskSpec},
 };
-use holm_types::Wall;
+use holm_types::{TaskId, Wall};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -41,6 +42,8 @@ pub(crate) struct Launcher {
     pub shim: PathBuf,
     pub base_env: BTreeMap<String, String>,
     pub boot: String,
+    /// What the processes of its tasks are known by.
+    pub owner: String,
     /// Says that `dir` has an owner, until the last launch under way is through.
     _lock: fs::File,
 }
@@ -75,50 +78,123 @@ impl Watch {
 }
 
 impl Launcher {
-    /// A launcher for tasks under `dir`, of which `lock` is the proof of ownership.
-    pub fn new(dir: PathBuf, shim: PathBuf, base_env: BTreeMap<String, String>, lock: fs::File) -> Launcher {
-        Launcher { dir, shim, base_env, boot: boot_id(), _lock: lock }
+    /// A launcher for the tasks of `config` in `dir`, of which `lock` is the proof of ownership.
+    pub fn new(config: &RunnerConfig, dir: PathBuf, shim: PathBuf, lock: fs::File) -> Launcher {
+        let owner = config.owner.clone().unwrap_or_else(|| dir.to_string_lossy().into_owned());
+        Launcher { dir, shim, base_env: config.base_env.clone(), boot: boot_id(), owner, _lock: lock }
     }
 
     /// The folder of a task.
-    pub fn folder(&self, id: &holm_types::TaskId) -> TaskFolder {
+    pub fn folder(&self, id: &TaskId) -> TaskFolder {
         TaskFolder::new(self.dir.join(id.as_str()))
     }
 
     /// Starts the task and returns once its command runs.
     pub fn launch(&self, spec: &TaskSpec, progress: &Progress) -> Result<Launched, ExecError> {
         let folder = self.folder(&spec.id);
-        match fs::create_dir(folder.path()) {
+        match create_private_dir(folder.path()) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                // A shim that has written its exit record has only to exit itself.
-                if folder.has_shim() && !folder.exit().is_ok_and(|exit| exit.is_some()) {
-                    return Err(ExecError::Start(format!("{} already runs", spec.id)));
-                }
+                self.clear(&spec.id)?;
                 folder.write_progress(progress)?;
                 folder.clear_run()?;
             }
             Err(e) => return Err(ExecError::io("create", folder.path())(e)),
         }
-        let launch = LaunchFile { task: spec.clone(), base_env: self.base_env.clone(), boot: self.boot.clone() };
+        let mark = self.mark(&spec.id);
+        let launch = LaunchFile { task: spec.clone(), base_env: self.base_env.clone(), boot: self.boot.clone(), mark };
         let lock = folder.write_launch_file(&launch)?;
-        let (mut child, pipe) = self.spawn_shim(folder.path(), lock)?;
+        let (mut child, pipe) = self.spawn_shim(folder.path(), &launch.mark, lock)?;
         match hear(pipe) {
             Ok(Reply { process, started_at }) => Ok(Launched { process, started_at, watch: watch_child(&child) }),
             Err(reason) => {
-                abandon(&mut child, &folder);
+                self.abandon(&mut child, &spec.id);
                 Err(ExecError::Start(reason))
             }
         }
     }
 
+    /// What the processes of a task are known by.
+    fn mark(&self, id: &TaskId) -> String {
+        format!("{}/{id}", self.owner)
+    }
+
+    /// Kills whatever is still there of an earlier run of a task that is about to be started: whatever became of its
+    /// files, no second one runs beside it. Returns how many there were.
+    ///
+    /// # Errors
+    /// Its lock is held by a process that cannot be killed.
+    fn clear(&self, id: &TaskId) -> Result<usize, ExecError> {
+        let folder = self.folder(id);
+        let killed = self.sweep(id);
+        if !folder.has_shim() {
+            return Ok(killed);
+        }
+        let holders = census::holders(&folder.spec_path());
+        let killed = killed + census::sweep_task(&self.owner, id.as_str(), holders, KILL_PATIENCE);
+        if folder.has_shim() {
+            let path = folder.spec_path();
+            return Err(ExecError::Start(format!("a process that cannot be killed holds {}", path.display())));
+        }
+        Ok(killed)
+    }
+
+    /// Kills what runs of a task. Returns how many there were.
+    pub fn sweep(&self, id: &TaskId) -> usize {
+        let command = self.folder(id).living_command();
+        let killed = census::sweep_task(&self.owner, id.as_str(), command.into_iter().collect(), KILL_PATIENCE);
+        if killed > 0 {
+            tracing::warn!(task = %id, "killed {killed} processes that nobody supervised any more");
+        }
+        killed
+    }
+
+    /// Ends a shim that said "failed" (it is about to go anyway) or nothing at all.
+    fn abandon(&self, child: &mut Child, id: &TaskId) {
+        if !self.folder(id).exit().is_ok_and(|exit| exit.is_some()) {
+            // An error means that it is gone already.
+            let _ = child.kill();
+            self.sweep(id);
+        }
+        let _ = child.wait();
+    }
+
+    /// How a task ended: what its shim left, or what can be told without it. `shim` is the descriptor
+    /// through which the end was noticed; a shim that is our child is reaped.
+    pub fn collect(&self, id: &TaskId, shim: &Watch, now: Wall) -> (Exit, Vec<u8>) {
+        let folder = self.folder(id);
+        let status = reap(shim);
+        let state = folder.state().ok().flatten();
+        let exit = match folder.exit() {
+            Ok(Some(exit)) => exit.into(),
+            other => self.without_record(id, status, other.err(), now),
+        };
+        (exit, output_tail(&folder, state.as_ref()))
+    }
+
+    /// No exit record: the shim could not write it (its own exit code then says how the command ended), or it was
+    /// killed, and nothing of its task must go on unwatched.
+    fn without_record(&self, id: &TaskId, status: Option<i32>, error: Option<ExecError>, now: Wall) -> Exit {
+        let killed = self.sweep(id);
+        let vanished = "the supervisor of the task vanished";
+        let (code, reason) = match (status, error) {
+            _ if killed > 0 => (137, format!("{vanished}; {killed} processes that it left were killed")),
+            (Some(code), Some(e)) => (code, e.to_string()),
+            (Some(code), None) => (code, "the exit record could not be written".to_owned()),
+            (None, Some(e)) => (137, e.to_string()),
+            (None, None) => (137, vanished.to_owned()),
+        };
+        Exit { code, finished_at: now, reason: Some(reason) }
+    }
+
     /// Nothing here needs code to run between fork and exec, so that std can take posix_spawn: it does not copy
     /// the page tables of an agent that holds a database.
-    fn spawn_shim(&self, folder: &Path, lock: fs::File) -> Result<(Child, PipeReader), ExecError> {
+    fn spawn_shim(&self, folder: &Path, mark: &str, lock: fs::File) -> Result<(Child, PipeReader), ExecError> {
         let (reader, writer) = io::pipe().map_err(ExecError::io("make a pipe for", folder))?;
         let child = Command::new(&self.shim)
             .arg(folder)
             .env_clear()
+            .env(SHIM_MARK, mark)
             .stdin(Stdio::from(lock))
             .stdout(writer)
             .stderr(Stdio::null())
@@ -134,18 +210,6 @@ fn watch_child(child: &Child) -> Watch {
         Ok(fd) => Watch::PidFd(fd),
         Err(_) => Watch::Look(Process::of(child.id()).unwrap_or(Process { pid: child.id(), start: 0 })),
     }
-}
-
-/// Ends a shim that said "failed" (it is about to go anyway) or nothing at all.
-fn abandon(child: &mut Child, folder: &TaskFolder) {
-    if folder.exit().is_ok_and(|exit| exit.is_none()) {
-        // An error means that it is gone already.
-        let _ = child.kill();
-        if let Some(command) = folder.living_command() {
-            command.kill_group_and_wait(KILL_PATIENCE);
-        }
-    }
-    let _ = child.wait();
 }
 
 struct Reply {
@@ -195,18 +259,6 @@ fn understand(said: &str) -> Result<Reply, String> {
     }
 }
 
-/// How a task ended: what its shim left, or what can be told without it. `shim` is the descriptor
-/// through which the end was noticed; a shim that is our child is reaped.
-pub(crate) fn collect(folder: &TaskFolder, shim: &Watch, now: Wall) -> (Exit, Vec<u8>) {
-    let status = reap(shim);
-    let state = folder.state().ok().flatten();
-    let exit = match folder.exit() {
-        Ok(Some(exit)) => exit.into(),
-        other => without_record(folder, status, other.err(), now),
-    };
-    (exit, output_tail(folder, state.as_ref()))
-}
-
 /// The last bytes that the run of `state` wrote.
 pub(crate) fn output_tail(folder: &TaskFolder, state: Option<&StateFile>) -> Vec<u8> {
     let from = state.map_or(0, |s| s.stdout_from);
@@ -226,23 +278,6 @@ fn reap(shim: &Watch) -> Option<i32> {
         Ok(WaitStatus::Exited(_, code)) => Some(code),
         _ => None,
     }
-}
-
-/// No exit record: the shim could not write it (its own exit code then says how the command ended), or
-/// it was killed, and its command must not go on unwatched.
-fn without_record(folder: &TaskFolder, status: Option<i32>, error: Option<ExecError>, now: Wall) -> Exit {
-    if let Some(command) = folder.living_command() {
-        command.kill_group_and_wait(KILL_PATIENCE);
-        let reason = Some("the supervisor of the task vanished; its processes were killed".to_owned());
-        return Exit { code: 137, finished_at: now, reason };
-    }
-    let (code, reason) = match (status, error) {
-        (Some(code), Some(e)) => (code, e.to_string()),
-        (Some(code), None) => (code, "the exit record could not be written".to_owned()),
-        (None, Some(e)) => (137, e.to_string()),
-        (None, None) => (137, "the supervisor of the task vanished".to_owned()),
-    };
-    Exit { code, finished_at: now, reason: Some(reason) }
 }
 
 #[cfg(test)]

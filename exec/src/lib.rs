@@ -45,14 +45,22 @@
 //! **Which process.** Process ids are used again. Wherever one comes from disk it is compared with its start time
 //! and the boot of the host before anything is sent to it.
 //!
+//! **Marks.** Shims, commands and what they start carry in their environment whose task they are ([`TASK_MARK`]). So the
+//! host itself can be asked what runs: when a shim was killed, before a task starts in a used folder, and when an
+//! agent starts. What is found there and cannot be told from its folder or its processes is killed: a task starts
+//! again rather than run twice.
+//!
 //! ## What is not promised
 //!
-//! Task folders are not synced to disk: after a power loss a task is `Gone` or unknown, which costs nothing, because its
-//! process is gone as well. A service manager that kills every process of the agent's cgroup kills the tasks with it;
-//! under systemd the unit needs `KillMode=process`. Linux only (5.3 for pidfds; older kernels are watched by looking).
+//! After a power loss a task is `Gone` or unknown, which costs nothing, because its process is gone as well; only an
+//! end that no agent heard of is synced to disk. When a shim is killed, a process escapes that had left its group, its
+//! session and its parents and cleared its environment too. A service manager that kills every process of the agent's
+//! cgroup kills the tasks with it; under systemd the unit needs `KillMode=process`. Linux only (5.3 for pidfds; older
+//! kernels are watched by looking).
 
 mod actor;
 mod backoff;
+mod census;
 mod config;
 mod error;
 pub mod folder;
@@ -66,6 +74,7 @@ mod table;
 mod task;
 
 pub use backoff::Backoff;
+pub use census::TASK_MARK;
 pub use config::{RunnerConfig, host_clock};
 pub use error::ExecError;
 pub use logs::LogCursor;

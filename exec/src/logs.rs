@@ -6,13 +6,17 @@
 //! the position after, so between the two it speaks of what is now `stdout.log.1`; since that file's length is
 //! known, every state in which a rotation can be interrupted is readable ([`Layout::read`]).
 
-use crate::{ExecError, folder::TaskFolder, task::Stream};
+use crate::{
+    ExecError,
+    folder::{TaskFolder, open},
+    task::Stream,
+};
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
-    fs::{self, File, Metadata},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +25,12 @@ pub const MIN_LOG_BYTES: u64 = 4096;
 
 /// No read hands over more at once.
 pub const MAX_READ: usize = 1 << 20;
+
+/// No position file is longer.
+const MAX_POSITION: u64 = 64;
+
+/// No stream is longer: 8 EiB.
+const MAX_BASE: u64 = u64::MAX / 2;
 
 /// How often a reader looks again when the files are rotated under it.
 const RETRIES: usize = 16;
@@ -43,6 +53,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// For its owner alone, and never waiting: somebody may have put a pipe in the place of a file.
+fn options() -> OpenOptions {
+    let mut options = File::options();
+    options.mode(0o600).custom_flags(libc::O_NONBLOCK);
+    options
+}
+
 fn missing_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -58,7 +75,7 @@ struct Part {
 
 impl Part {
     fn open(path: &Path) -> io::Result<Option<Part>> {
-        let Some(file) = missing_is_none(File::open(path))? else { return Ok(None) };
+        let Some(file) = missing_is_none(options().read(true).open(path))? else { return Ok(None) };
         let metadata = file.metadata()?;
         Ok(Some(Part { file, metadata }))
     }
@@ -128,18 +145,26 @@ struct Position {
 }
 
 impl Position {
+    /// One that makes no sense (a power loss may empty it) is as good as none: the positions then begin anew with what
+    /// is there, whereas without its log a task could not even be started.
     fn read(log: &Path) -> io::Result<Option<Position>> {
-        let Some(text) = missing_is_none(fs::read_to_string(with_suffix(log, ".pos")))? else { return Ok(None) };
+        let mut text = Vec::new();
+        match open(&with_suffix(log, ".pos")) {
+            Ok(file) => file.take(MAX_POSITION).read_to_end(&mut text)?,
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let text = String::from_utf8_lossy(&text);
         let mut words = text.split_ascii_whitespace().map(str::parse);
-        match (words.next(), words.next()) {
-            (Some(Ok(base)), Some(Ok(inode))) => Ok(Some(Position { base, inode })),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the position file is not valid")),
-        }
+        let (Some(Ok(base)), Some(Ok(inode))) = (words.next(), words.next()) else { return Ok(None) };
+        // No stream gets that far: a sum with it must not overflow.
+        Ok((base <= MAX_BASE).then_some(Position { base, inode }))
     }
 
     fn write(self, log: &Path) -> io::Result<()> {
         let (path, temporary) = (with_suffix(log, ".pos"), with_suffix(log, ".pos.tmp"));
-        fs::write(&temporary, format!("{} {}\n", self.base, self.inode))?;
+        let mut file = options().write(true).create(true).truncate(true).open(&temporary)?;
+        writeln!(file, "{} {}", self.base, self.inode)?;
         fs::rename(temporary, path)
     }
 }
@@ -259,7 +284,7 @@ impl LogWriter {
         }
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => File::options().append(true).create(true).open(&self.log)?,
+            None => options().append(true).create(true).open(&self.log)?,
         };
         let room = usize::try_from(self.max - self.len).unwrap_or(usize::MAX).min(bytes.len());
         let result = file.write(&bytes[..room]);
@@ -277,7 +302,7 @@ impl LogWriter {
         self.save_position()?;
         // The new file is made before the oldest goes, so that it cannot get the inode that `.pos` speaks of.
         let fresh = with_suffix(&self.log, ".new");
-        let file = File::options().append(true).create(true).open(&fresh)?;
+        let file = options().append(true).create(true).open(&fresh)?;
         file.set_len(0)?;
         fs::rename(&self.log, with_suffix(&self.log, ".1"))?;
         fs::rename(&fresh, &self.log)?;

@@ -1,6 +1,7 @@
 //! Which process is which: a process id with its start time, since ids are used again.
 
 use crate::sys;
+use holm_types::Wall;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, kill, killpg},
@@ -20,8 +21,8 @@ pub struct Process {
 impl Process {
     /// The process that has this number now.
     pub fn of(pid: u32) -> Option<Process> {
-        let (state, start) = read_stat(pid)?;
-        (state != 'Z' && state != 'X').then_some(Process { pid, start })
+        let stat = Stat::read(pid)?;
+        stat.runs().then_some(Process { pid, start: stat.start })
     }
 
     /// Whether it still runs. A zombie does not.
@@ -47,13 +48,6 @@ impl Process {
         }
     }
 
-    /// Kills its process group and waits until it is gone, at most `patience`.
-    pub(crate) fn kill_group_and_wait(self, patience: Duration) {
-        if self.signal_group(Signal::SIGKILL) {
-            self.wait(patience);
-        }
-    }
-
     /// Waits until it has ended, at most `patience`. Whether it has is for the caller to ask.
     pub(crate) fn wait(self, patience: Duration) {
         // The descriptor first: compared after that, it cannot become that of another process.
@@ -68,20 +62,50 @@ impl Process {
 
 /// When the process with this number was started, in clock ticks; that of a zombie too.
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    read_stat(pid).map(|(_, start)| start)
+    Stat::read(pid).map(|stat| stat.start)
 }
 
-fn read_stat(pid: u32) -> Option<(char, u64)> {
-    parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+/// What `/proc/PID/stat` says, as far as it is of use here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    state: char,
+    pub parent: u32,
+    pub group: u32,
+    pub session: u32,
+    pub start: u64,
 }
 
-/// State and start time (fields 3 and 22) of `/proc/PID/stat`. The name (field 2) may itself contain
-/// spaces and brackets, so the fields are counted from the last bracket.
-fn parse_stat(stat: &str) -> Option<(char, u64)> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+impl Stat {
+    pub fn read(pid: u32) -> Option<Stat> {
+        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Not a zombie, which only waits for its parent to ask.
+    pub fn runs(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Fields 3 to 6 and 22. The name (field 2) may itself contain spaces and brackets, so the fields are counted from
+    /// the last bracket.
+    pub fn parse(stat: &str) -> Option<Stat> {
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        // A process of another pid namespace shows a parent 0, and a session that is none of ours, as a number or 0.
+        let mut number = || fields.next()?.parse().ok();
+        let (parent, group, session) = (number()?, number()?, number()?);
+        Some(Stat { state, parent, group, session, start: fields.nth(15)?.parse().ok()? })
+    }
+}
+
+/// The date at which `process` was started, when it is `now`; as exact as a clock tick.
+pub(crate) fn started_at(process: Process, now: Wall) -> Wall {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let up = text.split_ascii_whitespace().next().and_then(|seconds| seconds.parse().ok());
+    let up = up.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default();
+    let start_ms = u128::from(process.start) * 1000 / u128::from(sys::ticks_a_second());
+    let age = up.as_millis().saturating_sub(start_ms);
+    Wall(now.0.saturating_sub(u64::try_from(age).unwrap_or(u64::MAX)))
 }
 
 /// A name of this boot of the host: start times of different boots do not compare.
@@ -95,10 +119,10 @@ mod tests {
 
     #[test]
     fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
-        let stat = "77 (a) b ( c) S 1 77 77 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 424242 1 2 3";
-        assert_eq!(parse_stat(stat), Some(('S', 424242)));
-        assert_eq!(parse_stat("nothing"), None);
-        assert_eq!(parse_stat("1 (x) S 1 2"), None);
+        let stat = "77 (a) b ( c) S 1 78 79 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 424242 1 2 3";
+        assert_eq!(Stat::parse(stat), Some(Stat { state: 'S', parent: 1, group: 78, session: 79, start: 424242 }));
+        assert_eq!(Stat::parse("nothing"), None);
+        assert_eq!(Stat::parse("1 (x) S 1 2"), None);
     }
 
     #[test]

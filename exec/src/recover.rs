@@ -1,20 +1,45 @@
-//! What an earlier agent left in the folder of tasks.
+//! What an earlier agent left in the folder of tasks, and on the host.
+//!
+//! The folder says what should be there, a census of the host says what is. Where the two agree a task is adopted. Where a file
+//! cannot be read, the census decides: a task that can still be told from its processes is adopted; all else that runs
+//! of this runner is killed, whatever it is, so that what is started again runs once.
 
 use crate::{
     ExecError,
-    folder::{Progress, TaskFolder},
+    census::{self, Census},
+    folder::{Progress, StateFile, TaskFolder},
     launch::{Launcher, Watch, output_tail},
-    proc::Process,
+    proc::{self, Process},
     task::{Exit, TaskSpec},
 };
 use holm_types::{TaskId, Wall};
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 /// Folders on their way out are named so; no task id begins with a dot.
 pub(crate) const TRASH: &str = ".trash-";
 
-/// How long a killed command, and then its shim, may take to go.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a shim that was just started may take to say who it is, all of them together: longer, and it is killed.
+const SETTLE: Duration = Duration::from_millis(300);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// How long what was killed may take to go, all together.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// All that was found.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    /// The tasks; those that ended come in the order in which they did.
+    pub leftovers: Vec<Leftover>,
+    /// Folders with a file that could not be read.
+    pub damaged_folders: u64,
+    /// Processes that were killed.
+    pub stray_processes: u64,
+}
 
 /// A task on disk.
 #[derive(Debug)]
@@ -27,111 +52,268 @@ pub(crate) struct Leftover {
 
 #[derive(Debug)]
 pub(crate) enum LeftoverState {
-    Alive {
-        process: Process,
-        started_at: Wall,
-        watch: Watch,
-    },
-    Exited {
-        exit: Exit,
-        output: Vec<u8>,
-    },
-    /// Its shim was started, and has not yet said more. Look again.
-    Starting,
+    Alive { process: Process, started_at: Wall, watch: Watch },
+    Exited { exit: Exit, output: Vec<u8> },
     Gone,
 }
 
-/// Reads every task folder. What is not one is left alone, what is broken is removed, in both cases with
-/// a warning; the folders of tasks that ended come in the order in which they did.
-pub(crate) fn scan(launcher: &Launcher, now: Wall) -> Result<Vec<Leftover>, ExecError> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&launcher.dir).map_err(ExecError::io("read", &launcher.dir))? {
-        let entry = entry.map_err(ExecError::io("read", &launcher.dir))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(TRASH) {
-            remove_all(&entry.path());
-        } else if let Ok(id) = name.parse::<TaskId>()
-            && entry.file_type().is_ok_and(|t| t.is_dir())
-        {
-            match inspect(launcher, &id, now) {
-                Ok(leftover) => found.push(leftover),
-                Err(e) => discard(&launcher.folder(&id), &e),
-            }
+/// What one look at a folder and the host gave.
+enum Look {
+    Settled(LeftoverState, Duration),
+    /// A shim is there and has not yet said more.
+    Starting,
+}
+
+/// A folder whose task could be read.
+struct Known {
+    folder: TaskFolder,
+    spec: TaskSpec,
+    boot: String,
+    progress: Progress,
+    look: Look,
+    damage: Damage,
+}
+
+/// What was wrong with a folder, in words.
+#[derive(Default)]
+struct Damage(Vec<String>);
+
+impl Damage {
+    fn note<T>(&mut self, result: Result<Option<T>, ExecError>) -> Option<T> {
+        result.unwrap_or_else(|e| {
+            self.add(&e);
+            None
+        })
+    }
+
+    fn add(&mut self, error: &ExecError) {
+        let text = error.to_string();
+        // The same file is read again at each look.
+        if !self.0.contains(&text) {
+            self.0.push(text);
         }
     }
-    found.sort_by_key(|f| match &f.state {
+}
+
+/// Reads every task folder, adopts what can be adopted, and kills what else runs of this runner's tasks. It takes a
+/// fraction of a second however many are damaged; one that is harms no other.
+pub(crate) fn recover(launcher: &Launcher, clock: &dyn Fn() -> Wall) -> Result<Recovery, ExecError> {
+    let deadline = Instant::now() + SETTLE;
+    let mut census = Census::take(&launcher.owner);
+    let (mut known, mut broken) = (Vec::new(), Vec::new());
+    for id in list(&launcher.dir)? {
+        match Known::read(launcher, &id) {
+            Ok(task) => known.push(task),
+            Err(e) => broken.push((id, e)),
+        }
+    }
+    loop {
+        let now = clock();
+        let starting = |task: &&mut Known| matches!(task.look, Look::Starting);
+        for task in known.iter_mut().filter(starting) {
+            task.look = task.look(launcher, &census, now);
+        }
+        if Instant::now() >= deadline || !known.iter_mut().any(|task| starting(&task)) {
+            break;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+        census = Census::take(&launcher.owner);
+    }
+    let stray_processes = kill_strays(launcher, &census, &known, &broken);
+    let damaged = known.iter().filter(|task| !task.damage.0.is_empty()).count() + broken.len();
+    for (number, (id, error)) in broken.into_iter().enumerate() {
+        discard(launcher, &launcher.folder(&id), number, &error);
+    }
+    let mut leftovers: Vec<Leftover> = known.into_iter().map(Known::into_leftover).collect();
+    leftovers.sort_by_key(|leftover| match &leftover.state {
         LeftoverState::Exited { exit, .. } => exit.finished_at,
         _ => Wall(0),
     });
-    Ok(found)
+    Ok(Recovery { leftovers, damaged_folders: damaged as u64, stray_processes: stray_processes as u64 })
 }
 
-/// A folder that does not even say what its task is cannot be taken up. Its command, if that can be told, must
-/// not run on unwatched. Which boot it is from is not known either; the lock that a living shim holds says it.
-fn discard(folder: &TaskFolder, why: &ExecError) {
-    tracing::warn!(folder = %folder.path().display(), "removed a broken task folder: {why}");
-    if let Ok(Some(state)) = folder.state()
-        && folder.has_shim()
-    {
-        state.command().kill_group_and_wait(KILL_PATIENCE);
-        // It writes its record now; a folder that is written to cannot be removed.
-        state.shim().wait(KILL_PATIENCE);
+/// The task folders. What is on its way out goes; what is none is left alone.
+fn list(dir: &Path) -> Result<BTreeSet<TaskId>, ExecError> {
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(dir).map_err(ExecError::io("read", dir))? {
+        let entry = entry.map_err(ExecError::io("read", dir))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(TRASH) {
+            remove_all(&entry.path());
+        } else if let Ok(id) = name.parse()
+            && entry.file_type().is_ok_and(|t| t.is_dir())
+        {
+            ids.insert(id);
+        }
     }
-    remove_all(folder.path());
+    Ok(ids)
 }
 
-/// Looks at one folder.
-pub(crate) fn inspect(launcher: &Launcher, id: &TaskId, now: Wall) -> Result<Leftover, ExecError> {
-    let folder = launcher.folder(id);
-    let launch = folder.launch_file()?;
-    if launch.task.id != *id {
-        return Err(ExecError::Corrupt { path: folder.spec_path(), why: format!("it is about {}", launch.task.id) });
-    }
-    let progress = folder.progress().unwrap_or_else(|e| {
-        tracing::warn!(task = %id, "its restarts are forgotten: {e}");
-        Progress::default()
-    });
-    let (state, ran) = judge(launcher, &folder, &launch.boot, now);
-    Ok(Leftover { spec: launch.task, progress, ran, state })
-}
-
-fn judge(launcher: &Launcher, folder: &TaskFolder, boot: &str, now: Wall) -> (LeftoverState, Duration) {
-    let state = folder.state().ok().flatten();
-    let started_at = state.map(|s| Wall(s.started_at_ms));
-    let ran_until = |end: Wall| Duration::from_millis(started_at.map_or(0, |s| end.0.saturating_sub(s.0)));
-    // Asked first: a shim writes its exit record while it still lives.
-    if let Some(exit) = folder.exit().ok().flatten() {
-        let exit = Exit::from(exit);
-        let ran = ran_until(exit.finished_at);
-        return (LeftoverState::Exited { exit, output: output_tail(folder, state.as_ref()) }, ran);
-    }
-    let same_boot = boot == launcher.boot;
-    match (state, started_at) {
-        (Some(state), Some(started_at)) if same_boot => match Watch::new(state.shim()) {
-            Some(watch) => {
-                let process = state.command();
-                (LeftoverState::Alive { process, started_at, watch }, ran_until(now))
+/// Kills what runs of any task of this runner, except for what is adopted: of those that are gone, of those whose folder
+/// is broken, and of those that have no folder at all.
+fn kill_strays(launcher: &Launcher, census: &Census, known: &[Known], broken: &[(TaskId, ExecError)]) -> usize {
+    let mut strays: BTreeMap<String, Vec<Process>> =
+        census.tasks().into_iter().map(|task| (task.to_owned(), Vec::new())).collect();
+    for task in known {
+        let id = task.spec.id.as_str();
+        match &task.look {
+            Look::Settled(LeftoverState::Alive { .. }, _) => {
+                strays.remove(id);
             }
-            // It may have written its record since we asked.
-            None => (after_shim(folder, state.command()), ran_until(now)),
-        },
-        (None, _) if same_boot && folder.has_shim() => (LeftoverState::Starting, Duration::ZERO),
-        _ => (LeftoverState::Gone, Duration::ZERO),
+            _ => strays.entry(id.to_owned()).or_default().extend(unmarked(&task.folder, &task.boot, launcher)),
+        }
+    }
+    for (id, _) in broken {
+        let folder = launcher.folder(id);
+        strays.entry(id.to_string()).or_default().extend(unmarked(&folder, &launcher.boot, launcher));
+    }
+    let marked = census.tasks();
+    strays.retain(|task, seeds| !seeds.is_empty() || marked.contains(task.as_str()));
+    if strays.is_empty() {
+        return 0;
+    }
+    let killed = census::sweep(&launcher.owner, &strays, KILL_PATIENCE);
+    let names: Vec<&str> = strays.keys().map(String::as_str).take(10).collect();
+    tracing::warn!("killed {killed} processes of {} tasks that nobody supervised: {}", strays.len(), names.join(", "));
+    killed
+}
+
+/// What runs of a task and may not say so in its environment: the processes that `state.json` names, and who
+/// holds the lock.
+fn unmarked(folder: &TaskFolder, boot: &str, launcher: &Launcher) -> Vec<Process> {
+    let mut found = Vec::new();
+    if boot == launcher.boot
+        && let Ok(Some(state)) = folder.state()
+    {
+        found.extend([state.shim(), state.command()].into_iter().filter(|process| process.is_alive()));
+    }
+    if folder.has_shim() {
+        found.extend(census::holders(&folder.spec_path()));
+    }
+    found
+}
+
+/// A folder that does not say what its task is cannot be taken up. One that could only not be read just now stays, for
+/// the next run of its task.
+fn discard(launcher: &Launcher, folder: &TaskFolder, number: usize, why: &ExecError) {
+    if !matches!(why, ExecError::Corrupt { .. }) {
+        tracing::warn!(folder = %folder.path().display(), "a damaged task folder: {why}; it is left as it is");
+        return;
+    }
+    tracing::warn!(folder = %folder.path().display(), "a damaged task folder: {why}; it was removed");
+    // The actor counts its own from the other end.
+    if let Some(trash) = set_aside(folder, &launcher.dir, u64::MAX - number as u64) {
+        remove_all(&trash);
     }
 }
 
-fn after_shim(folder: &TaskFolder, command: Process) -> LeftoverState {
-    if let Some(exit) = folder.exit().ok().flatten() {
-        let state = folder.state().ok().flatten();
-        return LeftoverState::Exited { exit: exit.into(), output: output_tail(folder, state.as_ref()) };
+impl Known {
+    fn read(launcher: &Launcher, id: &TaskId) -> Result<Known, ExecError> {
+        let folder = launcher.folder(id);
+        let launch = folder.launch_file()?;
+        if launch.task.id != *id {
+            return Err(ExecError::Corrupt {
+                path: folder.spec_path(),
+                why: format!("it is about {}", launch.task.id),
+            });
+        }
+        let mut damage = Damage::default();
+        let progress = damage.note(folder.progress().map(Some)).unwrap_or_default();
+        Ok(Known { folder, spec: launch.task, boot: launch.boot, progress, look: Look::Starting, damage })
     }
-    // Unwatched, it would run beside the one that replaces it.
-    command.kill_group_and_wait(KILL_PATIENCE);
-    LeftoverState::Gone
+
+    fn look(&mut self, launcher: &Launcher, census: &Census, now: Wall) -> Look {
+        let shims = census.shims(self.spec.id.as_str());
+        // Asked before the exit record: a shim writes that while it still lives.
+        let state = self.damage.note(self.folder.state());
+        if let Some(exit) = self.damage.note(self.folder.exit()) {
+            let exit = Exit::from(exit);
+            let ran = ran(state.map(|s| Wall(s.started_at_ms)), exit.finished_at);
+            let output = output_tail(&self.folder, state.as_ref());
+            return Look::Settled(LeftoverState::Exited { exit, output }, ran);
+        }
+        let gone = Look::Settled(LeftoverState::Gone, Duration::ZERO);
+        // Two of them: the files can speak of one at most, and which one was wanted nobody knows.
+        if shims.len() > 1 {
+            return gone;
+        }
+        // A mark is only found on processes of this boot.
+        if self.boot != launcher.boot && shims.is_empty() {
+            return gone;
+        }
+        match (state, shims.first()) {
+            (Some(state), shim) if shim.is_none_or(|shim| *shim == state.shim()) => {
+                adopt(state, now).unwrap_or_else(|| self.ended_meanwhile(&state))
+            }
+            (_, Some(shim)) => self.reconstruct(census, *shim, now),
+            (_, None) if self.folder.has_shim() => Look::Starting,
+            (_, None) => gone,
+        }
+    }
+
+    /// It may have written its record since we asked.
+    fn ended_meanwhile(&mut self, state: &StateFile) -> Look {
+        let Some(exit) = self.damage.note(self.folder.exit()) else {
+            return Look::Settled(LeftoverState::Gone, Duration::ZERO);
+        };
+        let exit = Exit::from(exit);
+        let ran = ran(Some(Wall(state.started_at_ms)), exit.finished_at);
+        Look::Settled(LeftoverState::Exited { exit, output: output_tail(&self.folder, Some(state)) }, ran)
+    }
+
+    /// The shim does not say what it runs, but the host does. What it would have said is written for the next agent.
+    fn reconstruct(&mut self, census: &Census, shim: Process, now: Wall) -> Look {
+        let Some(command) = census.command_of(shim) else { return Look::Starting };
+        let state = StateFile {
+            shim_pid: shim.pid,
+            shim_start: shim.start,
+            pid: command.pid,
+            start: command.start,
+            started_at_ms: proc::started_at(command, now).0,
+            // Not known any more: all of the log counts as its output.
+            stdout_from: 0,
+        };
+        let Some(alive) = adopt(state, now) else { return Look::Starting };
+        if self.damage.0.is_empty() {
+            self.damage.0.push("state.json is missing, or is not about its shim".to_owned());
+        }
+        if let Err(e) = self.folder.write_state(&state) {
+            self.damage.add(&e);
+        }
+        alive
+    }
+
+    fn into_leftover(self) -> Leftover {
+        let (state, ran) = match self.look {
+            Look::Settled(state, ran) => (state, ran),
+            // It had its time, and was killed.
+            Look::Starting => (LeftoverState::Gone, Duration::ZERO),
+        };
+        if !self.damage.0.is_empty() {
+            let became = match state {
+                LeftoverState::Alive { .. } => "its task runs on",
+                LeftoverState::Exited { .. } => "its task had ended",
+                LeftoverState::Gone => "its task is gone and can be started again",
+            };
+            let (folder, damage) = (self.folder.path().display(), self.damage.0.join("; "));
+            tracing::warn!(%folder, "a damaged task folder: {damage}; {became}");
+        }
+        Leftover { spec: self.spec, progress: self.progress, ran, state }
+    }
+}
+
+fn adopt(state: StateFile, now: Wall) -> Option<Look> {
+    let (process, started_at) = (state.command(), Wall(state.started_at_ms));
+    let watch = Watch::new(state.shim())?;
+    Some(Look::Settled(LeftoverState::Alive { process, started_at, watch }, ran(Some(started_at), now)))
+}
+
+fn ran(started_at: Option<Wall>, until: Wall) -> Duration {
+    Duration::from_millis(started_at.map_or(0, |from| until.0.saturating_sub(from.0)))
 }
 
 /// Takes a folder away at once, by name; its content goes later with [`remove_all`].
-pub(crate) fn set_aside(folder: &TaskFolder, dir: &Path, number: u64) -> Option<std::path::PathBuf> {
+pub(crate) fn set_aside(folder: &TaskFolder, dir: &Path, number: u64) -> Option<PathBuf> {
     let trash = dir.join(format!("{TRASH}{}-{number}", std::process::id()));
     match fs::rename(folder.path(), &trash) {
         Ok(()) => Some(trash),

@@ -3,16 +3,17 @@
 use crate::{
     ExecError, RunnerConfig,
     actor::{Actor, Command},
-    folder::TaskFolder,
+    folder::{TaskFolder, ensure_private_dir},
     launch::Launcher,
     logs::{LogCursor, read_log},
-    recover::{self, Leftover, LeftoverState},
+    recover,
     table::Counters,
     task::{Found, RunnerEvent, Stream, TaskSpec},
 };
-use holm_types::{TaskId, Wall};
+use holm_types::TaskId;
 use std::{
     fs::{self, File, TryLockError},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -32,8 +33,6 @@ const EVENTS: usize = 256;
 /// How long to wait for an agent that is just ending to let go of the folder.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long to wait for a shim that was just started to say who it is.
-const SHIM_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Runs tasks. Cheap to clone. When the last clone is dropped the runner ends, and the tasks go on.
@@ -56,17 +55,19 @@ impl Runner {
         tasks: &mut JoinSet<()>,
     ) -> Result<(Runner, mpsc::Receiver<RunnerEvent>, Vec<Found>), ExecError> {
         let shim = fs::canonicalize(&config.shim).map_err(ExecError::io("find the shim", &config.shim))?;
-        fs::create_dir_all(&config.dir).map_err(ExecError::io("create", &config.dir))?;
+        ensure_private_dir(&config.dir).map_err(ExecError::io("create", &config.dir))?;
         let dir = fs::canonicalize(&config.dir).map_err(ExecError::io("find", &config.dir))?;
         let lock = take_lock(dir.join(".lock")).await?;
-        let launcher = Arc::new(Launcher::new(dir.clone(), shim, config.base_env.clone(), lock));
-        let leftovers = leftovers(&launcher, &config.clock).await?;
+        let launcher = Arc::new(Launcher::new(&config, dir.clone(), shim, lock));
+        let (scanner, now) = (Arc::clone(&launcher), Arc::clone(&config.clock));
+        let recovery = blocking(move || recover::recover(&scanner, &*now)).await??;
 
         let (inbox, commands) = mpsc::channel(INBOX);
         let (events, receiver) = mpsc::channel(EVENTS);
         let counters = Arc::default();
         let mut actor = Actor::new(&config, launcher, commands, events, Arc::clone(&counters));
-        let found = leftovers.into_iter().map(|leftover| actor.take_up(leftover)).collect();
+        actor.note_damage(recovery.damaged_folders, recovery.stray_processes);
+        let found = recovery.leftovers.into_iter().map(|leftover| actor.take_up(leftover)).collect();
         tasks.spawn(actor.run());
         Ok((Runner { inbox, dir: dir.into(), counters }, receiver, found))
     }
@@ -124,7 +125,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn take_lock(path: PathBuf) -> Result<File, ExecError> {
-    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(ExecError::io("open", &path))?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -135,21 +136,4 @@ async fn take_lock(path: PathBuf) -> Result<File, ExecError> {
             Err(TryLockError::Error(e)) => return Err(ExecError::io("lock", path)(e)),
         }
     }
-}
-
-async fn leftovers(
-    launcher: &Arc<Launcher>,
-    clock: &Arc<dyn Fn() -> Wall + Send + Sync>,
-) -> Result<Vec<Leftover>, ExecError> {
-    let (scanner, now) = (Arc::clone(launcher), clock());
-    let mut leftovers = blocking(move || recover::scan(&scanner, now)).await??;
-    let deadline = Instant::now() + SHIM_PATIENCE;
-    for leftover in &mut leftovers {
-        while matches!(leftover.state, LeftoverState::Starting) && Instant::now() < deadline {
-            sleep(LOOK_AGAIN).await;
-            let (scanner, id, now) = (Arc::clone(launcher), leftover.spec.id.clone(), clock());
-            *leftover = blocking(move || recover::inspect(&scanner, &id, now)).await??;
-        }
-    }
-    Ok(leftovers)
 }

@@ -39,6 +39,14 @@ pub fn close_inherited_descriptors() {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
 }
 
+/// The unit in which the kernel tells start times.
+pub(crate) fn ticks_a_second() -> u64 {
+    // SAFETY: sysconf takes an integer and touches no memory of ours.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    // It is 100 on every architecture of today.
+    u64::try_from(ticks).unwrap_or(100).max(1)
+}
+
 extern "C" fn nothing(_: libc::c_int) {}
 
 /// Makes HUP, INT, QUIT and TERM do nothing to this process. A handler, and not "ignore": exec puts handlers

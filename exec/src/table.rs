@@ -61,7 +61,7 @@ pub(crate) struct Rules {
     pub max_dirs: usize,
 }
 
-/// What was ignored, since the start.
+/// What was ignored, removed or repaired, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Requests to run a task that already runs.
@@ -72,6 +72,10 @@ pub struct Counters {
     pub refused_forgets: u64,
     /// Folders removed because there were too many.
     pub expired_folders: u64,
+    /// Folders found at the start with a file that could not be read.
+    pub damaged_folders: u64,
+    /// Processes of tasks killed at the start, because nobody supervised them or their folder did not say what they are.
+    pub stray_processes: u64,
 }
 
 /// How the last run of a waiting task went.
@@ -190,6 +194,12 @@ impl Table {
     /// Takes in a folder whose task is gone.
     pub fn note_gone(&mut self, id: TaskId, progress: Progress) {
         self.finished.insert(id, progress);
+    }
+
+    /// Takes note of what was wrong on disk at the start.
+    pub fn note_damage(&mut self, damaged_folders: u64, stray_processes: u64) {
+        self.counters.damaged_folders += damaged_folders;
+        self.counters.stray_processes += stray_processes;
     }
 
     /// Removes folders beyond the bound, as after a start.

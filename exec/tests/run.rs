@@ -29,12 +29,17 @@ async fn its_environment_is_clean_and_its_directory_its_own() {
         Host::with(|c| c.base_env = [("PATH".into(), "/usr/bin:/bin".into()), ("TZ".into(), "UTC".into())].into())
             .await;
     let mut spec = task("env-0", &["env"]);
-    spec.env = [("HOLM_TASK".into(), "env-0".into()), ("TZ".into(), "CET".into())].into();
+    // What it is known by is not for the task to say.
+    spec.env =
+        [("HOLM_TASK".into(), "env-0".into()), ("HOLM_MARK".into(), "forged".into()), ("TZ".into(), "CET".into())]
+            .into();
     host.run(spec);
     let end = host.ended().await;
     let mut lines: Vec<&str> = end.output.lines().collect();
     lines.sort_unstable();
-    assert_eq!(lines, ["HOLM_TASK=env-0", "PATH=/usr/bin:/bin", "TZ=CET"]);
+    let folder = host.folder(&"env-0".parse().expect("an id"));
+    let mark = format!("HOLM_MARK={}", folder.path().canonicalize().expect("there").display());
+    assert_eq!(lines, [&mark, "HOLM_TASK=env-0", "PATH=/usr/bin:/bin", "TZ=CET"]);
 
     let id = host.run(task("pwd-0", &["pwd"]));
     let end = host.ended().await;

@@ -109,3 +109,30 @@ proptest! {
         prop_assert!(rest.len() as u64 <= 2 * MIN_LOG_BYTES);
     }
 }
+
+#[test]
+fn a_position_file_that_makes_no_sense_costs_the_position_and_not_the_log() {
+    for garbage in ["", "garbage", "12", "18446744073709551615 7", "\u{0}\u{0}\u{0}"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = TaskFolder::new(dir.path().to_owned());
+        let mut log = LogWriter::open(&folder, Stream::Stdout, MIN_LOG_BYTES).expect("open");
+        log.write(&[b'x'; 6000]);
+        fs::write(dir.path().join("stdout.log.pos"), garbage).expect("written");
+        let mut log = LogWriter::open(&folder, Stream::Stdout, MIN_LOG_BYTES).expect("the task can be started again");
+        log.write(b"more");
+        let (bytes, _) = read_log(&folder, Stream::Stdout, LogCursor::START, MAX_READ).expect("readable");
+        assert!(bytes.len() == 6004 && bytes.ends_with(b"xmore"), "{garbage:?}");
+    }
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_log_stops_nobody() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = TaskFolder::new(dir.path().to_owned());
+    nix::unistd::mkfifo(&folder.log(Stream::Stdout), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let mut log = LogWriter::open(&folder, Stream::Stdout, MIN_LOG_BYTES).expect("open");
+    log.write(b"lost");
+    assert!(log.complaint().expect("a complaint").contains("4 bytes of stdout.log were dropped"));
+    let (bytes, _) = read_log(&folder, Stream::Stdout, LogCursor::START, MAX_READ).expect("readable");
+    assert!(bytes.is_empty());
+}

@@ -38,10 +38,15 @@ struct Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        for entry in std::fs::read_dir(&self.tasks).into_iter().flatten().flatten() {
-            if let Ok(Some(state)) = TaskFolder::new(entry.path()).state() {
-                state.command().signal_group(Signal::SIGKILL);
+        let is_ours = |value: &str| value.starts_with(&*self.tasks.to_string_lossy());
+        // Shims too: one may be stopped. Then once more what was in the middle of an exec, and showed no mark.
+        for variable in ["HOLM_MARK=", "HOLM_SHIM="] {
+            for process in with_variable(variable, is_ours) {
+                process.signal_process(Signal::SIGKILL);
             }
+        }
+        for process in with_variable("HOLM_MARK=", is_ours) {
+            process.signal_process(Signal::SIGKILL);
         }
     }
 }
@@ -200,6 +205,23 @@ pub fn script(name: &str, text: &str) -> TaskSpec {
 
 pub fn alive(pid: u32) -> bool {
     Process::of(pid).is_some()
+}
+
+/// The processes of a task, without its shim: what carries its mark.
+pub fn marked(folder: &TaskFolder) -> Vec<Process> {
+    let mark = folder.path().to_string_lossy().into_owned();
+    with_variable("HOLM_MARK=", |value| value == mark)
+}
+
+fn with_variable(name: &str, is_it: impl Fn(&str) -> bool) -> Vec<Process> {
+    let pids = std::fs::read_dir("/proc").expect("readable").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let has_it = |pid: &u32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environ = String::from_utf8_lossy(&environ).into_owned();
+        environ.split('\0').any(|variable| variable.strip_prefix(name).is_some_and(&is_it))
+    };
+    pids.filter(has_it).filter_map(Process::of).collect()
 }
 
 pub fn shim() -> PathBuf {

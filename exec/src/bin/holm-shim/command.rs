@@ -1,7 +1,8 @@
 //! Finds and starts the command.
 
 use holm_exec::{
-    folder::{LaunchFile, TaskFolder},
+    TASK_MARK,
+    folder::{LaunchFile, TaskFolder, create_private_dir},
     proc::Process,
 };
 use std::{
@@ -52,13 +53,15 @@ pub fn start(folder: &TaskFolder, launch: &LaunchFile) -> Result<Running, Failur
         return Err(Failure::setup("the command is empty"));
     };
     let work = folder.work();
-    if let Err(e) = fs::create_dir(&work)
+    if let Err(e) = create_private_dir(&work)
         && !(e.kind() == io::ErrorKind::AlreadyExists && work.is_dir())
     {
         return Err(Failure::setup(format!("cannot create the working directory {}: {e}", work.display())));
     }
     let mut env = launch.base_env.clone();
     env.extend(launch.task.env.clone());
+    // Last, so that no task can pass for another.
+    env.insert(TASK_MARK.to_owned(), launch.mark.clone());
     let path = find(program, &env, &work)?;
     let (stdout, stdout_writer) = io::pipe().map_err(Failure::setup)?;
     let (stderr, stderr_writer) = io::pipe().map_err(Failure::setup)?;

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
 }
 
 fn run(folder: &TaskFolder) -> Result<u8, Failure> {
+    let agent = Pid::parent();
     detach()?;
     let launch = folder.launch_file().map_err(Failure::setup)?;
     let open = |stream| LogWriter::open(folder, stream, launch.task.max_log_bytes).map_err(Failure::setup);
@@ -76,7 +77,7 @@ fn run(folder: &TaskFolder) -> Result<u8, Failure> {
     hush();
     let exit = Supervisor::new(running, children, logs).run();
     let code = u8::try_from(exit.code()).unwrap_or(u8::MAX);
-    supervise::leave_word(folder, &exit);
+    supervise::leave_word(folder, &exit, agent);
     Ok(code)
 }
 

@@ -213,9 +213,12 @@ fn children() -> Vec<Pid> {
 /// Writes the exit record: the last thing to do, after which an agent may start the task again. On a full disk the old
 /// half of the logs makes room; then it waits for somebody to make some. If all fails, the exit code of this
 /// process tells an agent that is still its parent.
-pub fn leave_word(folder: &TaskFolder, exit: &ExitFile) {
+///
+/// With its parent `agent` gone nobody else remembers it, so it has to outlive the host as well.
+pub fn leave_word(folder: &TaskFolder, exit: &ExitFile, agent: Pid) {
     let deadline = Instant::now() + WRITE_PATIENCE;
-    while folder.write_exit(exit).is_err() && folder.path().is_dir() && Instant::now() < deadline {
+    let write = || if Pid::parent() == agent { folder.write_exit(exit) } else { folder.seal(exit) };
+    while write().is_err() && folder.path().is_dir() && Instant::now() < deadline {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let mut old = folder.log(stream).into_os_string();
             old.push(".1");

@@ -46,7 +46,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let (store, incarnation) = disk::open(&dir.join("db"))?;
     let config = Config { incarnation, ..config };
     let me = config.key.node_id();
-    let (runner, runner_events, found) = start_runner(dir, &mut tasks).await?;
+    let (runner, runner_events, found) = start_runner(dir, &config, &mut tasks).await?;
     let network = start_network(dir, &config, &args, &mut tasks).await?;
     let watchers = Arc::new(Watchers::default());
     let outlets = Outlets {
@@ -125,10 +125,14 @@ pub fn shim_path() -> Result<PathBuf> {
 
 async fn start_runner(
     dir: &DataDir,
+    config: &Config,
     tasks: &mut JoinSet<()>,
 ) -> Result<(Runner, mpsc::Receiver<holm_exec::RunnerEvent>, Vec<holm_exec::Found>)> {
-    let config =
-        RunnerConfig { clock: Arc::new(environment::wall), ..RunnerConfig::new(dir.join("tasks"), shim_path()?) };
+    let config = RunnerConfig {
+        clock: Arc::new(environment::wall),
+        owner: Some(config.key.node_id().to_string()),
+        ..RunnerConfig::new(dir.join("tasks"), shim_path()?)
+    };
     Runner::start(config, tasks).await.context("cannot start the task runner")
 }
 
