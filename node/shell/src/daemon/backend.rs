@@ -1,6 +1,6 @@
 //! What the RPC server asks of the node.
 
-use super::{node_loop::Message, watchers::Watchers};
+use super::{inbox::Asker, node_loop::Message, watchers::Watchers};
 use futures::{Stream, stream};
 use holm_exec::{ExecError, LogCursor, Runner};
 use holm_mesh_net::NetHandle;
@@ -12,7 +12,7 @@ use holm_types::{
 };
 use serde_json::Value;
 use std::{fmt::Write as _, sync::Arc, time::Duration};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 
 /// Bytes of a log read at a time.
 const LOG_CHUNK: usize = 32 * 1024;
@@ -23,6 +23,8 @@ const LOG_POLL: Duration = Duration::from_millis(100);
 
 /// See the [module](self).
 pub struct NodeBackend {
+    node: Asker,
+    /// Only looked at, to say how full it is.
     inbox: mpsc::Sender<Message>,
     watchers: Arc<Watchers>,
     runner: Runner,
@@ -30,21 +32,29 @@ pub struct NodeBackend {
 }
 
 impl NodeBackend {
-    pub fn new(inbox: mpsc::Sender<Message>, watchers: Arc<Watchers>, runner: Runner, net: NetHandle) -> NodeBackend {
-        NodeBackend { inbox, watchers, runner, net }
+    pub fn new(
+        node: Asker,
+        inbox: mpsc::Sender<Message>,
+        watchers: Arc<Watchers>,
+        runner: Runner,
+        net: NetHandle,
+    ) -> NodeBackend {
+        NodeBackend { node, inbox, watchers, runner, net }
     }
 }
 
 impl Backend for NodeBackend {
     async fn call(&self, request: Request) -> Result<Value, ApiError> {
-        let stopping = || ApiError::Busy("the node is stopping".into());
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(Message::Request(request, reply)).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        let of_interest = matches!(request, Request::MeshStatus);
+        let mut answer = self.node.ask(request).await?;
+        if of_interest && self.node.skipped() > 0 {
+            answer["counters"]["requests_skipped"] = self.node.skipped().into();
+        }
+        Ok(answer)
     }
 
     fn ready(&self) -> bool {
-        !self.inbox.is_closed()
+        !self.node.is_closed()
     }
 
     fn metrics(&self) -> String {
@@ -53,8 +63,11 @@ impl Backend for NodeBackend {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE holm_net_{name}_total counter\nholm_net_{name}_total {value}");
         }
-        let waiting = self.inbox.max_capacity() - self.inbox.capacity();
-        let _ = writeln!(text, "# TYPE holm_inbox_waiting gauge\nholm_inbox_waiting {waiting}");
+        let inputs = self.inbox.max_capacity() - self.inbox.capacity();
+        let _ = writeln!(text, "# TYPE holm_inbox_waiting gauge\nholm_inbox_waiting {inputs}");
+        let (waiting, skipped) = (self.node.waiting(), self.node.skipped());
+        let _ = writeln!(text, "# TYPE holm_requests_waiting gauge\nholm_requests_waiting {waiting}");
+        let _ = writeln!(text, "# TYPE holm_requests_skipped_total counter\nholm_requests_skipped_total {skipped}");
         text
     }
 
@@ -84,7 +97,7 @@ impl Backend for NodeBackend {
         };
         let reader = LogReader {
             runner: self.runner.clone(),
-            inbox: self.inbox.clone(),
+            node: self.node.clone(),
             task,
             stream,
             follow,
@@ -99,7 +112,7 @@ impl Backend for NodeBackend {
 
 struct LogReader {
     runner: Runner,
-    inbox: mpsc::Sender<Message>,
+    node: Asker,
     task: TaskId,
     stream: holm_exec::Stream,
     follow: bool,
@@ -153,10 +166,7 @@ impl LogReader {
     }
 
     async fn row(&self) -> Option<Value> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request::TaskGet(holm_types::api::TaskRef { id: self.task.clone() });
-        self.inbox.send(Message::Request(request, reply)).await.ok()?;
-        answer.await.ok()?.ok()
+        self.node.ask(Request::TaskGet(holm_types::api::TaskRef { id: self.task.clone() })).await.ok()
     }
 
     async fn still_runs(&self) -> bool {
