@@ -232,13 +232,14 @@ fn a_refused_credential_is_told(scene: &Scene) -> Result<()> {
     let (node, other) = (mesh.node("cloud-1"), mesh.node("cloud-2"));
     let url = format!("http://{}", node.rpc()?.address);
     let data = other.data().to_string_lossy().into_owned();
-    let refused = other.holm(&["status", "--rpc", &url])?;
+    // On the first one's host, where its interface can be reached, with the credential of the other.
+    let refused = node.holm(&["status", "--rpc", &url, "--data-dir", &data])?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(6), "{}: {said}", refused.status);
     for told in [url.as_str(), &format!("{data}/rpc.token"), "--data-dir", "HOLM_DATA_DIR"] {
         ensure!(said.contains(told), "{told:?} is not in {said:?}");
     }
-    let missing = other.holm(&["status", "--rpc", &url, "--data-dir", "/nonexistent"])?;
+    let missing = node.holm(&["status", "--rpc", &url, "--data-dir", "/nonexistent"])?;
     let said = String::from_utf8_lossy(&missing.stderr).into_owned();
     for told in ["/nonexistent", "--data-dir", "HOLM_DATA_DIR"] {
         ensure!(said.contains(told), "{told:?} is not in {said:?}");
