@@ -21,10 +21,17 @@ use jsonrpsee_ws_client::{WsClient, WsClientBuilder};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use std::{sync::Arc, time::Duration};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
 
 /// How long a node may take to accept a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How often a connection is tried that the node closes without an answer.
+const TRIES: usize = 5;
+/// The pause between two of them.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// How long a node may take to answer a call.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Notifications that wait to be read; beyond that the subscription ends with [`RpcError::Lagged`].
@@ -43,22 +50,37 @@ impl Client {
     /// The address makes no sense or is not of this host, nobody answers there, or the credential is refused.
     pub async fn connect(url: &str, credential: &Credential) -> Result<Client, RpcError> {
         let target = Target::parse(url)?;
-        let connecting = async {
-            let unreachable = |e: std::io::Error| RpcError::Unreachable(format!("{}: {e}", target.authority()));
-            let socket = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
-            let _ = socket.set_nodelay(true);
-            WsClientBuilder::new()
-                .set_headers(HeaderMap::from_iter([(header::AUTHORIZATION, credential.header()?)]))
-                .request_timeout(ANSWER_WITHIN)
-                .max_response_size(u32::try_from(MAX_ANSWER).unwrap_or(u32::MAX))
-                .max_buffer_capacity_per_subscription(MAX_WAITING)
-                .build_with_stream(format!("ws://{}/rpc", target.authority()), socket)
-                .await
-                .map_err(failed)
-        };
-        let in_time = timeout(CONNECT_WITHIN, connecting).await;
+        let in_time = timeout(CONNECT_WITHIN, Client::open(&target, credential)).await;
         let late = || RpcError::Unreachable(format!("{} does not answer", target.authority()));
         Ok(Client { socket: Arc::new(in_time.map_err(|_| late())??) })
+    }
+
+    /// Opens the WebSocket. A node that is flooded with connections may have closed this one before it read the
+    /// credential; then it is worth another try.
+    async fn open(target: &Target, credential: &Credential) -> Result<WsClient, RpcError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Client::open_once(target, credential).await {
+                Err(Refused { error: _, dropped: true }) if tries < TRIES => sleep(TRY_AGAIN_AFTER).await,
+                outcome => return outcome.map_err(|refused| refused.error),
+            }
+        }
+    }
+
+    async fn open_once(target: &Target, credential: &Credential) -> Result<WsClient, Refused> {
+        let lost = |error| Refused { error, dropped: false };
+        let unreachable = |e: std::io::Error| lost(RpcError::Unreachable(format!("{}: {e}", target.authority())));
+        let socket = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(unreachable)?;
+        let _ = socket.set_nodelay(true);
+        WsClientBuilder::new()
+            .set_headers(HeaderMap::from_iter([(header::AUTHORIZATION, credential.header().map_err(lost)?)]))
+            .request_timeout(ANSWER_WITHIN)
+            .max_response_size(u32::try_from(MAX_ANSWER).unwrap_or(u32::MAX))
+            .max_buffer_capacity_per_subscription(MAX_WAITING)
+            .build_with_stream(format!("ws://{}/rpc", target.authority()), socket)
+            .await
+            .map_err(|error| Refused { dropped: is_dropped(&error), error: failed(error) })
     }
 
     /// Calls a method with named parameters: a struct, a map, or `()` for none.
@@ -115,6 +137,18 @@ impl Client {
     }
 }
 
+/// Why a connection did not come about.
+struct Refused {
+    error: RpcError,
+    /// The node closed it without a word.
+    dropped: bool,
+}
+
+fn is_dropped(error: &ClientError) -> bool {
+    let ClientError::Transport(cause) = error else { return false };
+    matches!(cause.downcast_ref::<WsHandshakeError>(), Some(WsHandshakeError::Io(_) | WsHandshakeError::Transport(_)))
+}
+
 fn closed(reason: Option<SubscriptionCloseReason>) -> RpcError {
     match reason {
         Some(SubscriptionCloseReason::Lagged) => RpcError::Lagged,
@@ -164,6 +198,12 @@ fn failed(error: ClientError) -> RpcError {
     }
 }
 
+/// An address as far as it can be shown: somebody may have tried to give the credential in it.
+fn shown(url: &str) -> &str {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    url[..end].rsplit_once('@').map_or(&url[..end], |(_, host)| host)
+}
+
 /// Where a node is.
 #[derive(Debug, PartialEq, Eq)]
 struct Target {
@@ -173,12 +213,15 @@ struct Target {
 
 impl Target {
     fn parse(url: &str) -> Result<Target, RpcError> {
-        let fault = |why: &str| RpcError::Url { url: url.to_owned(), why: why.to_owned() };
+        let fault = |why: &str| RpcError::Url { url: shown(url).to_owned(), why: why.to_owned() };
         let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let uri: Uri = full.parse().map_err(|_| fault("an address such as http://127.0.0.1:7070 is expected"))?;
         match uri.scheme_str() {
             Some("http" | "ws") => {}
             _ => return Err(fault("the interface speaks http and ws")),
+        }
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(fault("the credential is not part of the address: it is read from the node's data folder"));
         }
         if !matches!(uri.path(), "" | "/" | "/rpc") || uri.query().is_some() {
             return Err(fault("the path is /rpc"));
@@ -224,6 +267,22 @@ mod tests {
             "ftp://127.0.0.1:7070",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_credential_in_an_address_is_not_shown() {
+        for url in [
+            "http://5ec2e7@127.0.0.1:7070",
+            "http://user:5ec2e7@127.0.0.1:7070/rpc",
+            "http://127.0.0.1:7070/rpc?token=5ec2e7",
+            "http://127.0.0.1:7070/rpc#5ec2e7",
+            "5ec2e7@127.0.0.1:7070 ",
+        ] {
+            match Target::parse(url) {
+                Ok(target) => assert_eq!(target.authority(), "127.0.0.1:7070"),
+                Err(refused) => assert!(!refused.to_string().contains("5ec2e7"), "{refused}"),
+            }
         }
     }
 

@@ -6,10 +6,13 @@
 //! of ours; the answer then gets the caller's id back.
 
 use crate::{
+    budget::{Budget, Reservation, Share, Weight},
     counters::Counters,
     error::{self, ErrorBody},
     jsonrpc::{self, Call, Entry, Message, Outcome},
+    methods,
 };
+use futures::FutureExt;
 use holm_types::api::ApiError;
 use jsonrpsee_core::{
     id_providers::RandomIntegerIdProvider,
@@ -28,8 +31,12 @@ use tokio::sync::mpsc;
 pub(crate) const MAX_ANSWER: usize = 32 << 20;
 /// Subscriptions of one connection, at most.
 pub(crate) const MAX_SUBSCRIPTIONS: u32 = 16;
-/// Notifications of one subscription that wait for the connection; then its source has to wait.
-const FEED_CAPACITY: usize = 64;
+/// Notifications of one subscription that wait for the connection; then its source has to wait. One of a log may
+/// have 100 KiB, and a connection 16 subscriptions.
+const FEED_CAPACITY: usize = 4;
+/// A longer message is not read before bytes are set aside for it, as one whose answer is long: JSON takes
+/// many times its length in memory.
+const SHORT: usize = 16 << 10;
 
 /// Notifications of one subscription, as text.
 pub(crate) type Feed = mpsc::Receiver<Box<RawValue>>;
@@ -41,6 +48,25 @@ pub(crate) struct Reply {
     pub text: Option<String>,
     /// Subscriptions that have begun. Their notifications go out after the answer.
     pub feeds: Vec<Feed>,
+    /// Bytes that the answer takes of the budget until it is sent.
+    pub held: Option<Reservation>,
+}
+
+/// Counts a call that is dropped before it is done, because its client left.
+struct Unfinished<'a>(Option<&'a Counters>);
+
+impl Unfinished<'_> {
+    fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.cancelled();
+        }
+    }
 }
 
 /// A WebSocket connection, which alone can subscribe.
@@ -59,16 +85,68 @@ impl Connection {
 pub(crate) struct Dispatcher {
     methods: Methods,
     max_batch: usize,
+    budget: Budget,
     counters: Arc<Counters>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(methods: impl Into<Methods>, max_batch: usize, counters: Arc<Counters>) -> Dispatcher {
-        Dispatcher { methods: methods.into(), max_batch, counters }
+    pub(crate) fn new(
+        methods: impl Into<Methods>,
+        max_batch: usize,
+        budget: Budget,
+        counters: Arc<Counters>,
+    ) -> Dispatcher {
+        Dispatcher { methods: methods.into(), max_batch, budget, counters }
     }
 
-    /// Does what a message asks for. `connection` is there if notifications can be sent back.
-    pub(crate) async fn handle(&self, message: &[u8], connection: Option<&Connection>) -> Reply {
+    /// The bytes that unsent answers take, of all connections and of a new one.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Waits until there is room for the answer to a message. Nothing is asked of the node before.
+    pub(crate) async fn reserve(&self, message: &[u8], own: &Share) -> Reservation {
+        let weight = self.weigh(message);
+        if let Some(at_once) = self.budget.reserve(own, weight).now_or_never() {
+            return at_once;
+        }
+        self.counters.held_back();
+        let waiting = Unfinished(Some(&self.counters));
+        let reservation = self.budget.reserve(own, weight).await;
+        waiting.done();
+        reservation
+    }
+
+    fn weigh(&self, message: &[u8]) -> Weight {
+        if message.len() > SHORT {
+            return Weight::Bulk;
+        }
+        match jsonrpc::parse(message, self.max_batch) {
+            Ok(Message::One(Entry::Call { call, .. } | Entry::Notification(call))) => methods::weight(&call.method),
+            Ok(Message::Batch(entries)) if entries.len() > 1 => Weight::Bulk,
+            Ok(Message::Batch(entries)) => match entries.as_slice() {
+                [Entry::Call { call, .. } | Entry::Notification(call)] => methods::weight(&call.method),
+                _ => Weight::Brief,
+            },
+            Ok(Message::One(Entry::Invalid { .. })) | Err(_) => Weight::Brief,
+        }
+    }
+
+    /// Does what a message asks for, and keeps what was set aside for it as far as the answer needs it.
+    pub(crate) async fn answer(
+        &self,
+        message: &[u8],
+        connection: Option<&Connection>,
+        mut reservation: Reservation,
+    ) -> Reply {
+        let mut reply = self.handle(message, connection).await;
+        reservation.settle(reply.text.as_ref().map_or(0, String::len));
+        reply.held = Some(reservation);
+        reply
+    }
+
+    /// What a message leads to. `connection` is there if notifications can be sent back.
+    async fn handle(&self, message: &[u8], connection: Option<&Connection>) -> Reply {
         match jsonrpc::parse(message, self.max_batch) {
             Ok(Message::One(entry)) => {
                 let mut reply = Reply::default();
@@ -78,17 +156,28 @@ impl Dispatcher {
             Ok(Message::Batch(entries)) => self.batch(entries, connection).await,
             Err(error) => {
                 self.counters.failed();
-                Reply { text: Some(jsonrpc::failure(&Value::Null, &error)), feeds: Vec::new() }
+                Reply { text: Some(jsonrpc::failure(&Value::Null, &error)), ..Reply::default() }
             }
         }
     }
 
-    /// One after the other, in their order.
+    /// One after the other, in their order. Once the answers fill a connection's share, the node is not asked any more.
     async fn batch(&self, entries: Vec<Entry>, connection: Option<&Connection>) -> Reply {
         let mut reply = Reply::default();
         let mut text = String::new();
         for entry in entries {
             let room = MAX_ANSWER.saturating_sub(text.len());
+            let full = text.len() >= self.budget.bytes_each();
+            let entry = match entry {
+                Entry::Call { id, .. } if full => {
+                    self.counters.failed();
+                    let refused = jsonrpc::failure(&id, &ErrorBody::share_is_full(text.len()));
+                    text.push(',');
+                    text.push_str(&refused);
+                    continue;
+                }
+                entry => entry,
+            };
             if let Some(answer) = self.entry(entry, connection, room, &mut reply.feeds).await {
                 text.push(if text.is_empty() { '[' } else { ',' });
                 text.push_str(&answer);
@@ -130,6 +219,7 @@ impl Dispatcher {
         feeds: &mut Vec<Feed>,
     ) -> Outcome {
         self.counters.called();
+        let running = Unfinished(Some(&self.counters));
         let text = call.params.as_ref().map(Value::to_string);
         let params = Params::new(text.as_deref());
         let connection_id = connection.map_or(ConnectionId(0), |c| c.id);
@@ -145,6 +235,7 @@ impl Dispatcher {
             },
             None => MethodResponse::error(ID, ErrorBody::method_not_found()),
         };
+        running.done();
         let outcome = outcome(&response);
         if outcome.is_err() {
             self.counters.failed();

@@ -33,7 +33,7 @@ fn examples() -> (Dispatcher, Arc<AtomicU64>) {
             .register_async_method(name, |_, notified, _| async move { Some(notified.fetch_add(1, Relaxed)) })
             .expect("registered");
     }
-    (Dispatcher::new(module, 64, Arc::default()), notified)
+    (Dispatcher::new(module, 64, Budget::new(1 << 20, 1 << 18), Arc::default()), notified)
 }
 
 async fn ask(dispatcher: &Dispatcher, text: &str) -> Option<Value> {

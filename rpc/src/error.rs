@@ -156,6 +156,15 @@ impl ErrorBody {
         ErrorBody::because(INVALID_REQUEST, message, "batch_too_long", false)
     }
 
+    pub(crate) fn share_is_full(bytes: usize) -> ErrorBody {
+        let message = format!("the answers to this batch fill {bytes} bytes already: ask for the rest by itself");
+        ApiError::Busy(message).into()
+    }
+
+    pub(crate) fn full() -> ErrorBody {
+        ApiError::Busy("too many clients are connected; try again".into()).into()
+    }
+
     pub(crate) fn too_slow() -> ErrorBody {
         ErrorBody::because(INVALID_REQUEST, "Invalid Request: its body took too long".into(), "too_slow", true)
     }

@@ -21,7 +21,8 @@
 //!   and WebSocket share it, so both keep to the specification; jsonrpsee's own servers do not.
 //! - `methods` is the one table of methods. Registration reads it, and so does `rpc.discover`: what is
 //!   served and what is described (OpenRPC 1.2.6, draft-07 schemas) cannot differ.
-//! - `server`, `routes` and `session` are the transport: the limits, the credential, the time-outs.
+//! - `server`, `routes`, `upgrade` and `session` are the transport: the limits, the credential, the time-outs.
+//!   `places` says who may be connected, `budget` whose answers may wait, `socket` which peer has left or stalls.
 //! - [`Backend`] is all that the server knows of the node; [`Client`] is all that the command line needs.
 //!
 //! ## Trust
@@ -38,12 +39,19 @@
 //!
 //! ## Limits
 //! A message has at most 1 MiB, a batch 64 requests, JSON a depth of 128, all answers to a message 32 MiB; a
-//! connection has at most 16 subscriptions and 32 calls at a time; there are at most 128 connections. A head
-//! or a body has 10 seconds to arrive, a WebSocket message 20 to be taken. `/metrics` counts what was refused.
+//! connection has at most 16 subscriptions and 32 calls at a time. There are at most 128 connections that have
+//! shown the credential, and 64 that have not: of those the oldest is closed when one more comes. A head has 3
+//! seconds to arrive, a body 10.
+//!
+//! Answers that wait for their clients have at most 32 MiB together, 8 MiB a connection; what may exceed that and why
+//! is in `budget`. Until there is room nothing more is asked of the node and nothing more is read from the socket. A
+//! peer that takes less than 64 KiB in 10 seconds, while there is more for it, is given up. Calls of a peer that has
+//! left are dropped. `/metrics` counts all that was refused or dropped, and `mesh.status` shows it too.
 //!
 //! An id that is a number outside the range of 64-bit integers comes back as the nearest double.
 
 mod backend;
+mod budget;
 mod client;
 mod counters;
 mod credential;
@@ -52,10 +60,13 @@ mod dispatch;
 mod error;
 mod jsonrpc;
 mod methods;
+mod places;
 mod routes;
 mod server;
 mod session;
+mod socket;
 mod subscribe;
+mod upgrade;
 
 pub use backend::{Backend, Lagged, LogStream};
 pub use client::Client;

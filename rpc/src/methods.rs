@@ -3,6 +3,7 @@
 use crate::{
     ErrorBody, RpcError,
     backend::Backend,
+    budget::Weight,
     counters::Counters,
     discover,
     subscribe::{self, EventsParams, Frame, LogsItem, LogsParams},
@@ -96,6 +97,14 @@ pub(crate) fn table() -> Vec<Method> {
     ]
 }
 
+/// How long a method's answer may become.
+pub(crate) fn weight(method: &str) -> Weight {
+    match method {
+        "node.list" | "app.get" | "app.list" | "app.result" | "task.list" | "rpc.discover" => Weight::Bulk,
+        _ => Weight::Brief,
+    }
+}
+
 fn call<P, R>(name: &'static str, summary: &'static str, request: fn(P) -> Result<Request, ErrorBody>) -> Method
 where
     P: DeserializeOwned + JsonSchema + 'static,
@@ -156,7 +165,12 @@ fn register_one<B: Backend>(
                 let request = build(&params);
                 async move {
                     let request = request?;
-                    context.backend.call(request).await.map_err(ErrorBody::from)
+                    let of_interest = matches!(request, Request::MeshStatus);
+                    let mut answer = context.backend.call(request).await.map_err(ErrorBody::from)?;
+                    if of_interest {
+                        context.counters.add_to(&mut answer);
+                    }
+                    Ok::<Value, ErrorBody>(answer)
                 }
             })?;
         }
@@ -201,6 +215,15 @@ mod tests {
         assert!(unknown.contains("unknown field `nmespace`"), "{unknown}");
         let missing = read::<AppRef>(Some("{}")).expect_err("missing");
         assert!(missing.contains("missing field `name`"), "{missing}");
+    }
+
+    #[test]
+    fn what_lists_is_known_to_grow() {
+        for method in table() {
+            let lists =
+                method.name.ends_with(".list") || matches!(method.name, "app.get" | "app.result" | "rpc.discover");
+            assert_eq!(weight(method.name) == Weight::Bulk, lists, "{}", method.name);
+        }
     }
 
     #[test]

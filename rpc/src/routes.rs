@@ -1,47 +1,52 @@
 //! What is served at which path.
 
 use crate::{
-    backend::Backend, counters::Counters, credential::Credential, dispatch::Dispatcher, error::ErrorBody, jsonrpc,
-    server::GRACE, session::Session,
+    backend::Backend,
+    budget::Reservation,
+    counters::Counters,
+    credential::Credential,
+    dispatch::Dispatcher,
+    error::ErrorBody,
+    jsonrpc,
+    places::{Place, Places},
+    upgrade::{Terms, Upgrade},
 };
 use axum::{
     Extension, Router,
     body::{Body, Bytes},
-    extract::{
-        FromRequestParts, Request, State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
+    extract::{Request, State, ws::rejection::WebSocketUpgradeRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use holm_types::api::ApiError;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 use std::{
+    convert::Infallible,
+    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// How long a client may take to send its request's body.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a body beyond its limit that are read and thrown away, so that the client gets to read why.
 const DISCARD: usize = 16 << 20;
-
-/// The place that a connection takes among those that the server allows. A WebSocket keeps it.
-pub(crate) type Place = Arc<OwnedSemaphorePermit>;
+/// Bytes of an answer that are handed on at a time.
+const PART: usize = 64 << 10;
 
 /// What the handlers share.
 pub(crate) struct Shared<B> {
     pub backend: Arc<B>,
     pub dispatcher: Arc<Dispatcher>,
     pub counters: Arc<Counters>,
+    pub places: Arc<Places>,
     pub credential: Credential,
     pub max_body: usize,
     pub sockets: AtomicUsize,
@@ -60,9 +65,21 @@ pub(crate) fn router<B: Backend>(shared: Arc<Shared<B>>) -> Router {
 }
 
 /// Nothing of a request is read, its body least of all, before its credential is.
-async fn authorise<B: Backend>(State(shared): State<Arc<Shared<B>>>, request: Request, next: Next) -> Response {
+async fn authorise<B: Backend>(
+    State(shared): State<Arc<Shared<B>>>,
+    Extension(place): Extension<Arc<Place>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if shared.credential.admits(request.headers()) {
-        return next.run(request).await;
+        if place.admit() {
+            return next.run(request).await;
+        }
+        shared.counters.refused();
+        let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, &ErrorBody::full());
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        return response;
     }
     shared.counters.unauthorised();
     let error = ApiError::NotAuthorised("the header `Authorization: Bearer CREDENTIAL` is missing or wrong".into());
@@ -73,15 +90,22 @@ async fn authorise<B: Backend>(State(shared): State<Arc<Shared<B>>>, request: Re
 
 async fn rpc<B: Backend>(
     State(shared): State<Arc<Shared<B>>>,
-    Extension(place): Extension<Place>,
+    Extension(upgrade): Extension<Upgrade>,
     request: Request,
 ) -> Response {
     if request.method() == Method::POST {
         return post(&shared, request).await;
     }
     let (mut parts, _) = request.into_parts();
-    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => socket(&shared, place, upgrade),
+    let terms = Terms {
+        id: shared.sockets.fetch_add(1, Relaxed),
+        dispatcher: Arc::clone(&shared.dispatcher),
+        counters: Arc::clone(&shared.counters),
+        max_message: shared.max_body,
+        stop: shared.stop.clone(),
+    };
+    match upgrade.accept(&mut parts, terms).await {
+        Ok(response) => response,
         Err(why) => not_a_socket(&parts.method, &why),
     }
 }
@@ -100,10 +124,27 @@ async fn post<B: Backend>(shared: &Shared<B>, request: Request) -> Response {
             return refusal(StatusCode::REQUEST_TIMEOUT, &ErrorBody::too_slow());
         }
     };
-    match shared.dispatcher.handle(&text, None).await.text {
-        Some(answer) => json(StatusCode::OK, answer),
+    // Over HTTP a connection has one request at a time.
+    let reservation = shared.dispatcher.reserve(&text, &shared.dispatcher.budget().share()).await;
+    let reply = shared.dispatcher.answer(&text, None, reservation).await;
+    match reply.text {
+        Some(answer) => in_parts(answer, reply.held),
         None => StatusCode::NO_CONTENT.into_response(),
     }
+}
+
+/// An answer whose bytes are held until its last part is taken from here, which is when the others are sent.
+fn in_parts(answer: String, held: Option<Reservation>) -> Response {
+    let length = answer.len();
+    let parts = stream::unfold((Bytes::from(answer), held), |(mut rest, held)| async move {
+        let part = rest.split_to(rest.len().min(PART));
+        (!part.is_empty()).then_some((Ok::<Bytes, Infallible>(part), (rest, held)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, header::HeaderValue::from_static("application/json")),
+        (header::CONTENT_LENGTH, header::HeaderValue::from(length)),
+    ];
+    (StatusCode::OK, headers, Body::from_stream(parts)).into_response()
 }
 
 enum BodyFault {
@@ -137,21 +178,6 @@ async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Vec<u8>, Bo
     if length > max { Err(BodyFault::TooLarge) } else { Ok(text) }
 }
 
-fn socket<B: Backend>(shared: &Arc<Shared<B>>, place: Place, upgrade: WebSocketUpgrade) -> Response {
-    let shared = Arc::clone(shared);
-    let max = shared.max_body;
-    upgrade.max_message_size(max).max_frame_size(max).on_upgrade(move |socket| async move {
-        let id = shared.sockets.fetch_add(1, Relaxed);
-        let (dispatcher, counters) = (Arc::clone(&shared.dispatcher), Arc::clone(&shared.counters));
-        let session = Session::new(socket, id, dispatcher, counters, max).run(shared.stop.clone());
-        tokio::select! {
-            () = session => {}
-            () = async { shared.stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
-        }
-        drop(place);
-    })
-}
-
 fn not_a_socket(method: &Method, why: &WebSocketUpgradeRejection) -> Response {
     if method == Method::GET {
         return (StatusCode::BAD_REQUEST, format!("POST a JSON-RPC request, or open a WebSocket: {why}\n"))
@@ -174,6 +200,15 @@ async fn metrics<B: Backend>(State(shared): State<Arc<Shared<B>>>) -> Response {
         text.push('\n');
     }
     shared.counters.render(&mut text);
+    let (clients, strangers) = shared.places.count();
+    for (name, help, value) in [
+        ("clients", "Connections that have shown the credential.", clients),
+        ("strangers", "Connections that have not shown it yet.", strangers),
+        ("unsent_bytes", "Bytes of answers that are set aside or wait to be sent.", shared.dispatcher.budget().used()),
+    ] {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "# HELP holm_rpc_{name} {help}\n# TYPE holm_rpc_{name} gauge\nholm_rpc_{name} {value}");
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

@@ -3,11 +3,15 @@
 use crate::{
     RpcError,
     backend::Backend,
+    budget::Budget,
     counters::Counters,
     credential::Credential,
     dispatch::Dispatcher,
     methods::{self, Context},
-    routes::{self, Place, Shared},
+    places::{Place, Places},
+    routes::{self, Shared},
+    socket::Socket,
+    upgrade::Upgrade,
 };
 use axum::{Router, body::Body};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -18,9 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -28,16 +30,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// How long a client may take to send a request's head, and a connection may idle between two requests.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+const HEAD_WITHIN: Duration = Duration::from_secs(3);
 /// Bytes of a request's head, at most.
 const MAX_HEAD: usize = 64 << 10;
 /// How long open connections may go on after the node was told to stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What a connection beyond the limit is told.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// How the interface is served.
 #[derive(Debug, Clone)]
@@ -48,16 +47,36 @@ pub struct ServerConfig {
     pub credential: Credential,
     /// Bytes of a request, or of a WebSocket message, at most.
     pub max_body: usize,
-    /// Open connections, at most.
+    /// Open connections that have shown the credential, at most.
     pub max_connections: usize,
+    /// Open connections that have not shown it yet, at most. The oldest is closed when one more comes.
+    pub max_strangers: usize,
     /// Requests in a batch, at most.
     pub max_batch: usize,
+    /// Bytes of answers that wait for their clients to take them. While there is no room for more, no more calls
+    /// are given to the node, and what would ask for them is not read.
+    pub max_unsent: usize,
+    /// The part of it that one connection may take. A single answer may exceed both, up to 32 MiB.
+    pub max_unsent_each: usize,
+    /// How long a client may take nothing of what it is sent before it is given up.
+    pub patience: Duration,
 }
 
 impl ServerConfig {
-    /// The usual limits: 1 MiB, 128 connections, 64 requests in a batch.
+    /// The usual limits: 1 MiB a message, 128 clients, 64 strangers, 64 requests in a batch, 32 MiB of unsent
+    /// answers of which a client has 8 MiB, 10 seconds to take some.
     pub fn new(listen: SocketAddr, credential: Credential) -> ServerConfig {
-        ServerConfig { listen, credential, max_body: 1 << 20, max_connections: 128, max_batch: 64 }
+        ServerConfig {
+            listen,
+            credential,
+            max_body: 1 << 20,
+            max_connections: 128,
+            max_strangers: 64,
+            max_batch: 64,
+            max_unsent: 32 << 20,
+            max_unsent_each: 8 << 20,
+            patience: Duration::from_secs(10),
+        }
     }
 }
 
@@ -79,19 +98,21 @@ pub async fn serve<B: Backend>(
     let bound = listener.local_addr().map_err(|source| RpcError::Listen { address, source })?;
 
     let counters = Arc::new(Counters::default());
+    let places = Arc::new(Places::new(config.max_connections, config.max_strangers));
     let context = Context { backend: Arc::clone(&backend), counters: Arc::clone(&counters), stop: stop.clone() };
-    let dispatcher = Dispatcher::new(methods::register(context)?, config.max_batch, Arc::clone(&counters));
+    let budget = Budget::new(config.max_unsent, config.max_unsent_each);
+    let dispatcher = Dispatcher::new(methods::register(context)?, config.max_batch, budget, Arc::clone(&counters));
     let router = routes::router(Arc::new(Shared {
         backend,
         dispatcher: Arc::new(dispatcher),
         counters: Arc::clone(&counters),
+        places: Arc::clone(&places),
         credential: config.credential,
         max_body: config.max_body,
         sockets: AtomicUsize::new(1),
         stop: stop.clone(),
     }));
-    let max = config.max_connections.min(Semaphore::MAX_PERMITS);
-    tasks.spawn(Listener { listener, router, counters, places: Arc::new(Semaphore::new(max)), max, stop }.run());
+    tasks.spawn(Listener { listener, router, counters, places, patience: config.patience, stop }.run());
     Ok(bound)
 }
 
@@ -99,8 +120,8 @@ struct Listener {
     listener: TcpListener,
     router: Router,
     counters: Arc<Counters>,
-    places: Arc<Semaphore>,
-    max: usize,
+    places: Arc<Places>,
+    patience: Duration,
     stop: CancellationToken,
 }
 
@@ -114,17 +135,16 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, _)) => match Arc::clone(&self.places).try_acquire_owned() {
-                    Ok(place) => {
-                        connections.spawn(serve_connection(
-                            socket,
-                            Arc::new(place),
-                            self.router.clone(),
-                            self.stop.clone(),
-                        ));
+                Ok((socket, _)) => {
+                    let (place, dropped) = self.places.enter();
+                    if dropped {
+                        self.counters.stranger_dropped();
                     }
-                    Err(_) => self.refuse(socket).await,
-                },
+                    connections.spawn(self.connection(socket, place));
+                    // It gets its turn before the next one comes and may push it out: if its request is there
+                    // already, it is read now.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -132,45 +152,48 @@ impl Listener {
             }
         }
         drop(self.listener);
-        // Every connection, a WebSocket too, holds a place: all places free means that all are closed.
-        let all = u32::try_from(self.max).unwrap_or(u32::MAX);
-        if timeout(GRACE, self.places.acquire_many(all)).await.is_err() {
+        let all_closed = async { while connections.join_next().await.is_some() {} };
+        if timeout(GRACE, all_closed).await.is_err() {
             tracing::debug!("connections are cut off");
         }
     }
 
-    /// The send buffer of a fresh socket is empty, so this does not wait for the client.
-    async fn refuse(&self, mut socket: TcpStream) {
-        self.counters.refused();
-        let _ = timeout(ACCEPT_PAUSE, async {
-            socket.write_all(FULL).await?;
-            socket.shutdown().await
-        })
-        .await;
+    fn connection(&self, socket: TcpStream, place: Place) -> impl Future<Output = ()> + Send + use<> {
+        let _ = socket.set_nodelay(true);
+        let socket = Socket::new(socket, self.patience, Arc::clone(&self.counters));
+        serve_connection(socket, Arc::new(place), self.router.clone(), self.stop.clone())
     }
 }
 
-async fn serve_connection(socket: TcpStream, place: Place, router: Router, stop: CancellationToken) {
-    let _ = socket.set_nodelay(true);
-    let service = service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(Place::clone(&place));
-        router.clone().oneshot(request.map(Body::new))
-    });
+async fn serve_connection(socket: Socket, place: Arc<Place>, router: Router, stop: CancellationToken) {
+    let (upgrade, upgraded) = Upgrade::channel();
+    let service = {
+        let place = Arc::clone(&place);
+        service_fn(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Arc::clone(&place));
+            request.extensions_mut().insert(upgrade.clone());
+            router.clone().oneshot(request.map(Body::new))
+        })
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = Box::pin(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = place.lost() => return,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            connection.as_mut().await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    // It holds the buffers and the service, and with that the sending end of the channel.
+    drop(connection);
+    match ended {
+        Ok(()) => upgraded.serve().await,
+        Err(error) => tracing::debug!(%error, "a connection ended early"),
     }
 }

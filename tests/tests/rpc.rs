@@ -3,16 +3,31 @@
 use anyhow::{Context, Result, ensure};
 use holm_tests::{
     cluster::Cluster,
-    http,
+    eventually, http,
+    node::Node,
     suite::{Scene, Suite},
 };
 use serde_json::{Value, json};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+/// What an answer to somebody may take while others flood the node.
+const PROMPTLY: Duration = Duration::from_secs(1);
+/// Megabytes by which a flood of answers may grow a node: the 32 of its budget, several times over while they are
+/// made and copied. Without the budget it was gigabytes.
+const GROWTH: u64 = 250;
 
 fn main() {
     Suite::new()
         .test("a program submits, lists and reads over plain HTTP", a_program_submits_lists_and_reads)
         .test("nobody gets in without the credential", nobody_gets_in_without_the_credential)
         .test("what is wrong with a call is said in its error", errors_say_what_is_wrong)
+        .test("clients that take no answers cost neither the mesh nor the memory", deaf_clients_cost_nothing)
+        .test("2,000 half-open connections lock nobody out", half_open_connections_lock_nobody_out)
+        .test("a refused credential is told with where it came from", a_refused_credential_is_told)
         .run()
 }
 
@@ -88,5 +103,154 @@ fn errors_say_what_is_wrong(scene: &Scene) -> Result<()> {
         ensure!(reason.is_empty() || error["data"]["reason"] == reason, "{method} {params}: {answer}");
         ensure!(error["message"].as_str().is_some_and(|m| !m.is_empty()), "{method} {params}: {answer}");
     }
+    Ok(())
+}
+
+/// Megabytes of memory that a node's agent occupies.
+fn memory(node: &Node) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid().context("it runs")?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.split_whitespace().next().context("a number")?.parse::<u64>()? / 1024)
+}
+
+/// The value of a counter.
+fn counter(node: &Node, name: &str) -> Result<u64> {
+    let rpc = node.rpc()?;
+    let text = http::get(rpc.connect()?, "/metrics", "")?.text();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
+    Ok(value.with_context(|| format!("no {name} in {text}"))?.parse()?)
+}
+
+/// A WebSocket that asks for big answers, batch after batch, and never reads one.
+fn deaf(node: &Node, batch: &str) -> Result<TcpStream> {
+    let rpc = node.rpc()?;
+    let mut socket = rpc.connect()?;
+    let handshake = "GET /rpc HTTP/1.1\r\nHost: holm\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    socket.write_all(format!("{handshake}{}\r\n", rpc.authorisation()).as_bytes())?;
+    let mut status = [0; 12];
+    socket.read_exact(&mut status)?;
+    ensure!(&status == b"HTTP/1.1 101", "no WebSocket: {status:?}");
+    let mut frame = vec![0x81, 0x80 | 126];
+    frame.extend(u16::try_from(batch.len())?.to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(batch.as_bytes());
+    // What the node does not read any more stays in the kernel.
+    socket.set_nonblocking(true)?;
+    (0..8).try_for_each(|_| socket.write_all(&frame)).or_else(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => Ok(()),
+        _ => Err(e),
+    })?;
+    Ok(socket)
+}
+
+fn promptly(what: &str, ask: impl FnOnce() -> Result<()>) -> Result<()> {
+    let begun = Instant::now();
+    ask().with_context(|| what.to_owned())?;
+    ensure!(begun.elapsed() < PROMPTLY, "{what} took {:?}", begun.elapsed());
+    Ok(())
+}
+
+/// Everything that somebody else may want of the node.
+fn serves(node: &Node) -> Result<()> {
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        promptly(path, || {
+            let rpc = node.rpc()?;
+            let status = http::get(rpc.connect()?, path, "")?.status;
+            ensure!(status == 200, "{status}");
+            Ok(())
+        })?;
+    }
+    promptly("mesh.status", || node.call("mesh.status", json!({})).map(drop))
+}
+
+fn deaf_clients_cost_nothing(scene: &Scene) -> Result<()> {
+    const TASKS: usize = 200;
+    let mesh = Cluster::of(scene).node("cloud-1", "cloud").node("cloud-2", "cloud").start()?;
+    let (node, peer) = (mesh.node("cloud-1"), mesh.node("cloud-2"));
+    // A control character takes six bytes of JSON.
+    node.apply(&format!(
+        "name = 'big'\ntype = 'job'\ntasks = {TASKS}\nparallel = 40\n[run.process]\n\
+         command = ['/bin/sh', '-c', 'head -c 2000 /dev/zero']\n",
+    ))?;
+    eventually("the job is done", Duration::from_secs(120), || {
+        let done = node.results("big")?.len();
+        ensure!(done == TASKS, "{done} of {TASKS}");
+        Ok(())
+    })?;
+
+    let before = memory(node)?;
+    let call = http::request("app.result", json!({ "name": "big" })).to_string();
+    let batch = format!("[{}]", vec![call; 64].join(","));
+    let floods: Vec<TcpStream> = (0..40).map(|_| deaf(node, &batch)).collect::<Result<_>>()?;
+    // Until the node has given up all of them: it is given work all the time before.
+    eventually("the node gives them up", Duration::from_secs(240), || {
+        serves(node)?;
+        let now = memory(node)?;
+        assert!(now < before + GROWTH, "its memory has grown from {before} to {now} MB");
+        let suspected = peer.members()?.into_iter().find(|member| member.state != "alive");
+        assert!(suspected.is_none(), "{suspected:?} is held for dead");
+        let given_up = counter(node, "holm_rpc_too_slow_total")?;
+        ensure!(given_up >= 3, "{given_up}");
+        Ok(())
+    })?;
+    drop(floods);
+    eventually("its memory is given back", Duration::from_secs(60), || {
+        let (unsent, now) = (counter(node, "holm_rpc_unsent_bytes")?, memory(node)?);
+        ensure!(unsent == 0 && now < before + 40, "{unsent} bytes are unsent, and {before} MB became {now}");
+        Ok(())
+    })
+}
+
+fn half_open_connections_lock_nobody_out(scene: &Scene) -> Result<()> {
+    let mesh = Cluster::of(scene).node("cloud-1", "cloud").start()?;
+    let node = mesh.node("cloud-1");
+    let rpc = node.rpc()?;
+    let mut open = Vec::new();
+    for n in 0..2000 {
+        let mut socket = rpc.connect()?;
+        if n % 2 == 0 {
+            // The node may have closed it for newer ones already.
+            let _ = socket.write_all(b"POST /rpc HTTP/1.1\r\nHost: ho");
+        }
+        open.push(socket);
+    }
+    for _ in 0..20 {
+        serves(node)?;
+    }
+    promptly("holm status", || node.status().map(drop))?;
+    let dropped = counter(node, "holm_rpc_strangers_dropped_total")?;
+    ensure!(dropped >= 1900, "only {dropped} made room");
+    let shown = node.call("mesh.status", json!({}))?["counters"]["rpc_strangers_dropped"].as_u64();
+    ensure!(shown.is_some_and(|shown| shown >= dropped), "{shown:?}");
+    drop(open);
+    Ok(())
+}
+
+fn a_refused_credential_is_told(scene: &Scene) -> Result<()> {
+    let mesh = Cluster::of(scene).node("cloud-1", "cloud").node("cloud-2", "cloud").start()?;
+    let (node, other) = (mesh.node("cloud-1"), mesh.node("cloud-2"));
+    let url = format!("http://{}", node.rpc()?.address);
+    let data = other.data().to_string_lossy().into_owned();
+    // On the first one's host, where its interface can be reached, with the credential of the other.
+    let refused = node.holm(&["status", "--rpc", &url, "--data-dir", &data])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(6), "{}: {said}", refused.status);
+    for told in [url.as_str(), &format!("{data}/rpc.token"), "--data-dir", "HOLM_DATA_DIR"] {
+        ensure!(said.contains(told), "{told:?} is not in {said:?}");
+    }
+    let missing = node.holm(&["status", "--rpc", &url, "--data-dir", "/nonexistent"])?;
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    for told in ["/nonexistent", "--data-dir", "HOLM_DATA_DIR"] {
+        ensure!(said.contains(told), "{told:?} is not in {said:?}");
+    }
+    let secret = node.rpc()?.credential;
+    let given = node.holm(&["status", "--rpc", &format!("http://{secret}@127.0.0.1:1")])?;
+    let said = String::from_utf8_lossy(&given.stderr).into_owned();
+    ensure!(
+        !given.status.success() && !said.contains(&secret),
+        "the credential is shown: {}",
+        said.replace(&secret, "***")
+    );
     Ok(())
 }

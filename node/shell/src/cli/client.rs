@@ -3,7 +3,7 @@
 use super::{Target, output};
 use crate::data_dir::DataDir;
 use anyhow::{Context as _, Result};
-use holm_rpc::{Client, Credential};
+use holm_rpc::{Client, Credential, RpcError};
 use std::path::PathBuf;
 
 /// What every command knows.
@@ -22,11 +22,17 @@ impl Context {
 
     /// Connects to the node that is meant: `--rpc`, else the one of the data folder.
     pub async fn connect(&self, target: &Target) -> Result<Client> {
-        let credential = Credential::from_file(&self.data_dir.join("rpc.token")).with_context(|| {
-            format!(
+        let token = self.data_dir.join("rpc.token");
+        let credential = Credential::from_file(&token).with_context(|| match &target.rpc {
+            Some(_) => format!(
+                "--rpc (or HOLM_RPC) says which node to ask, and its credential is looked for in the data folder {}: \
+                 give that node's folder with --data-dir or HOLM_DATA_DIR",
+                self.data_dir.path().display()
+            ),
+            None => format!(
                 "no credential of a running node in {}: start it with `holm up`, or choose its folder with --data-dir",
                 self.data_dir.path().display()
-            )
+            ),
         })?;
         let url = match &target.rpc {
             Some(url) => url.clone(),
@@ -36,6 +42,15 @@ impl Context {
                 format!("http://{}", address.trim())
             }
         };
-        Client::connect(&url, &credential).await.with_context(|| format!("cannot talk to the node at {url}"))
+        Client::connect(&url, &credential).await.map_err(|error| match error {
+            // It shows the address itself, without what may be a secret in it.
+            RpcError::Url { .. } => error.into(),
+            RpcError::Unauthorised => anyhow::Error::from(error).context(format!(
+                "the node at {url} does not take the credential in {}: it is another node's; \
+                 give the data folder of the node at that address with --data-dir or HOLM_DATA_DIR",
+                token.display()
+            )),
+            error => anyhow::Error::from(error).context(format!("cannot talk to the node at {url}")),
+        })
     }
 }

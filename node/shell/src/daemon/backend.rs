@@ -1,6 +1,7 @@
 //! What the RPC server asks of the node.
 
 use super::{
+    inbox::Asker,
     logs::{LogQuery, Logs},
     node_loop::Message,
     watchers::Watchers,
@@ -15,10 +16,12 @@ use holm_types::{
 };
 use serde_json::Value;
 use std::{fmt::Write as _, sync::Arc};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 
 /// See the [module](self).
 pub struct NodeBackend {
+    node: Asker,
+    /// Only looked at, to say how full it is.
     inbox: mpsc::Sender<Message>,
     watchers: Arc<Watchers>,
     logs: Logs,
@@ -26,21 +29,29 @@ pub struct NodeBackend {
 }
 
 impl NodeBackend {
-    pub fn new(inbox: mpsc::Sender<Message>, watchers: Arc<Watchers>, logs: Logs, net: NetHandle) -> NodeBackend {
-        NodeBackend { inbox, watchers, logs, net }
+    pub fn new(
+        node: Asker,
+        inbox: mpsc::Sender<Message>,
+        watchers: Arc<Watchers>,
+        logs: Logs,
+        net: NetHandle,
+    ) -> NodeBackend {
+        NodeBackend { node, inbox, watchers, logs, net }
     }
 }
 
 impl Backend for NodeBackend {
     async fn call(&self, request: Request) -> Result<Value, ApiError> {
-        let stopping = || ApiError::Busy("the node is stopping".into());
-        let (reply, answer) = oneshot::channel();
-        self.inbox.send(Message::Request(request, reply)).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        let of_interest = matches!(request, Request::MeshStatus);
+        let mut answer = self.node.ask(request).await?;
+        if of_interest && self.node.skipped() > 0 {
+            answer["counters"]["requests_skipped"] = self.node.skipped().into();
+        }
+        Ok(answer)
     }
 
     fn ready(&self) -> bool {
-        !self.inbox.is_closed()
+        !self.node.is_closed()
     }
 
     fn metrics(&self) -> String {
@@ -49,8 +60,11 @@ impl Backend for NodeBackend {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE holm_net_{name}_total counter\nholm_net_{name}_total {value}");
         }
-        let waiting = self.inbox.max_capacity() - self.inbox.capacity();
-        let _ = writeln!(text, "# TYPE holm_inbox_waiting gauge\nholm_inbox_waiting {waiting}");
+        let inputs = self.inbox.max_capacity() - self.inbox.capacity();
+        let _ = writeln!(text, "# TYPE holm_inbox_waiting gauge\nholm_inbox_waiting {inputs}");
+        let (waiting, skipped) = (self.node.waiting(), self.node.skipped());
+        let _ = writeln!(text, "# TYPE holm_requests_waiting gauge\nholm_requests_waiting {waiting}");
+        let _ = writeln!(text, "# TYPE holm_requests_skipped_total counter\nholm_requests_skipped_total {skipped}");
         text
     }
 

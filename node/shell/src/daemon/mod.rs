@@ -1,15 +1,20 @@
 //! The running node: builds the actors, says when it serves, runs until it is told to stop.
 //!
 //! ```text
-//! rpc ──┐                     ┌── net      publish, send, dial
-//! net ──┼──> inbox ─> loop ───┼── disk     persist, verify
-//! disk ─┤     (bounded)       ├── runner   start, stop
-//! runner┘                     └── watchers events
+//! net ──┐                     ┌── net      publish, send, dial
+//! disk ─┼──> inbox ─> loop ───┼── disk     persist, verify
+//! runner┘      │   (in turns) ├── runner   start, stop
+//! rpc ───> requests           └── watchers events
 //! ```
+//!
+//! The RPC server has a thread of its own, and what waits for the loop is bounded everywhere.
 
 mod backend;
 mod disk;
+mod inbox;
+mod interface;
 mod logs;
+mod memory;
 mod net;
 mod node_loop;
 mod runner;
@@ -21,10 +26,10 @@ use backend::NodeBackend;
 use holm_exec::{Runner, RunnerConfig};
 use holm_mesh_net::NetConfig;
 use holm_node_core::{Config, Node};
-use holm_rpc::{Credential, ServerConfig};
 use holm_types::Incarnation;
+use inbox::Inbox;
 use logs::Logs;
-use node_loop::{Loop, Message, Outlets};
+use node_loop::{Loop, Outlets};
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{signal::unix, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +47,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     let (inbox, inputs) = mpsc::channel(INBOX);
+    let (work, asker) = Inbox::new(inputs);
 
     let (store, incarnation) = disk::open(&dir.join("db"))?;
     let config = Config { incarnation, ..config };
@@ -59,13 +65,14 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let mut effects = Vec::new();
     let found = found.into_iter().map(runner::found).collect();
     let node = Node::open(config, Box::new(store.reader()), found, environment::now(), &mut effects)?;
-    let logs = Logs::new(runner.clone(), inbox.clone(), outlets.net.clone(), me);
+    let logs = Logs::new(runner.clone(), asker.clone(), outlets.net.clone(), me);
     tasks.spawn(logs::serve(network.streams, logs.clone()));
     net::forward(network.events, network.enrolments, &inbox, &mut tasks);
     runner::forward(runner_events, inbox.clone(), &mut tasks);
-    let backend = Arc::new(NodeBackend::new(inbox.clone(), watchers, logs, outlets.net.clone()));
-    let address = serve_rpc(dir, args.rpc, backend, &mut tasks, &stop).await?;
-    let main_loop = Loop::new(node, inputs, outlets, effects);
+    let backend = Arc::new(NodeBackend::new(asker, inbox.clone(), watchers, logs, outlets.net.clone()));
+    let address = interface::start(dir, args.rpc, backend, &mut tasks, &stop).await?;
+    memory::return_freed(&mut tasks);
+    let main_loop = Loop::new(node, work, outlets, effects);
     let mut looping = JoinSet::new();
     looping.spawn(main_loop.run(stop.clone()));
     say_ready(address, &inbox).await;
@@ -156,34 +163,12 @@ async fn start_network(
     holm_mesh_net::start(net, tasks).await.context("cannot start the network")
 }
 
-async fn serve_rpc(
-    dir: &DataDir,
-    listen: std::net::SocketAddr,
-    backend: Arc<NodeBackend>,
-    tasks: &mut JoinSet<()>,
-    stop: &CancellationToken,
-) -> Result<std::net::SocketAddr> {
-    let path = dir.join("rpc.token");
-    let credential = if path.exists() {
-        Credential::from_file(&path)?
-    } else {
-        let fresh = Credential::generate(environment::random());
-        fresh.to_file(&path)?;
-        fresh
-    };
-    let address = holm_rpc::serve(ServerConfig::new(listen, credential), backend, tasks, stop.clone())
-        .await
-        .context("cannot serve JSON-RPC (choose another address with --rpc 127.0.0.1:0)")?;
-    dir.write("rpc.addr", address.to_string().as_bytes())?;
-    Ok(address)
-}
-
 /// One line for scripts, once requests are answered and peers can call.
-async fn say_ready(address: std::net::SocketAddr, inbox: &mpsc::Sender<Message>) {
+async fn say_ready(address: std::net::SocketAddr, inbox: &mpsc::Sender<node_loop::Message>) {
     let mut listening = Vec::new();
     for _ in 0..100 {
         let (reply, answered) = tokio::sync::oneshot::channel();
-        if inbox.send(Message::Listening(reply)).await.is_err() {
+        if inbox.send(node_loop::Message::Listening(reply)).await.is_err() {
             return;
         }
         listening = answered.await.unwrap_or_default();

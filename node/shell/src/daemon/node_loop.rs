@@ -1,34 +1,34 @@
 //! The loop: takes inputs from the inbox, lets the core think, carries its effects out.
 
-use super::{disk::Outbox, watchers::Watchers};
+use super::{
+    disk::Outbox,
+    inbox::{Inbox, Reply, Turn, Work},
+    watchers::Watchers,
+};
 use crate::environment;
 use anyhow::{Result, bail};
 use holm_exec::{Runner, TaskSpec};
 use holm_mesh_net::{NetCommand, NetHandle};
 use holm_node_core::{Effect, Input, Node, RequestId, StartTask};
-use holm_types::{NodeId, TaskId, api::ApiError, change::SignedChange, token::Enrolment};
-use serde_json::Value;
+use holm_types::{NodeId, TaskId, change::SignedChange, token::Enrolment};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-/// Inputs taken before effects are carried out, at most: they share a batch.
-const BURST: usize = 256;
 /// How soon the runner is asked again when its queue was full.
 const RETRY: Duration = Duration::from_millis(10);
 /// A peer notices within this time that the last life of a node has ended.
 const NEWBORN: Duration = Duration::from_secs(20);
 
-/// What the actors send.
+/// What the node's own actors send.
+#[expect(clippy::large_enum_variant, reason = "almost all of them are the large one")]
 pub enum Message {
     /// An input of the core.
     Input(Input),
-    /// A request of a client.
-    Request(holm_types::api::Request, oneshot::Sender<Result<Value, ApiError>>),
     /// Somebody wants to join.
     Enrol(holm_mesh_net::EnrolRequest),
     /// This member is connected to a later process with this node's identity.
@@ -49,10 +49,10 @@ pub struct Outlets {
 /// The loop's state beside the core.
 pub struct Loop {
     node: Node,
-    inputs: mpsc::Receiver<Message>,
+    inbox: Inbox<Message>,
     outlets: Outlets,
     effects: Vec<Effect>,
-    requests: BTreeMap<RequestId, oneshot::Sender<Result<Value, ApiError>>>,
+    requests: BTreeMap<RequestId, Reply>,
     enrolments: BTreeMap<RequestId, oneshot::Sender<Result<Enrolment, String>>>,
     next_id: RequestId,
     /// Commands that found the runner's queue full. Order matters, so later ones wait behind.
@@ -69,15 +69,15 @@ enum Command {
 #[expect(clippy::large_enum_variant, reason = "it lives from the select to the match")]
 enum Branch {
     Stop,
-    Message(Message),
+    Work(Work<Message>),
     Deadline,
 }
 
 impl Loop {
-    pub fn new(node: Node, inputs: mpsc::Receiver<Message>, outlets: Outlets, effects: Vec<Effect>) -> Loop {
+    pub fn new(node: Node, inbox: Inbox<Message>, outlets: Outlets, effects: Vec<Effect>) -> Loop {
         Loop {
             node,
-            inputs,
+            inbox,
             outlets,
             effects,
             requests: BTreeMap::new(),
@@ -100,7 +100,7 @@ impl Loop {
             self.command_runner();
             match self.next(&stop).await {
                 Branch::Stop => return Ok(()),
-                Branch::Message(message) => self.take_burst(message),
+                Branch::Work(first) => self.turn(first),
                 Branch::Deadline => {}
             }
             self.check_identity()?;
@@ -123,7 +123,7 @@ impl Loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => Branch::Stop,
-            message = self.inputs.recv() => message.map_or(Branch::Stop, Branch::Message),
+            work = self.inbox.next() => work.map_or(Branch::Stop, Branch::Work),
             () = timer => Branch::Deadline,
         }
     }
@@ -141,24 +141,32 @@ impl Loop {
         );
     }
 
-    fn take_burst(&mut self, first: Message) {
-        self.take(first);
-        for _ in 1..BURST {
-            match self.inputs.try_recv() {
-                Ok(message) => self.take(message),
-                Err(_) => break,
-            }
+    fn turn(&mut self, first: Work<Message>) {
+        let mut turn = Turn::of(first);
+        // The time is asked for each piece: what the one before has cost counts.
+        while let Some(work) = self.inbox.pull(&mut turn, environment::now().mono) {
+            self.take(work);
         }
     }
 
-    fn take(&mut self, message: Message) {
-        let input = match message {
-            Message::Input(input) => input,
-            Message::Request(request, reply) => {
+    fn take(&mut self, work: Work<Message>) {
+        let input = match work {
+            Work::Asked(asked) => {
                 self.next_id += 1;
-                self.requests.insert(self.next_id, reply);
-                Input::Request { id: self.next_id, request }
+                self.requests.insert(self.next_id, asked.reply);
+                Input::Request { id: self.next_id, request: asked.request }
             }
+            Work::Input(message) => match self.input_of(message) {
+                Some(input) => input,
+                None => return,
+            },
+        };
+        self.node.handle(environment::now(), input, &mut self.effects);
+    }
+
+    fn input_of(&mut self, message: Message) -> Option<Input> {
+        Some(match message {
+            Message::Input(input) => input,
             Message::Enrol(asked) => {
                 self.next_id += 1;
                 self.enrolments.insert(self.next_id, asked.reply);
@@ -171,14 +179,13 @@ impl Loop {
             }
             Message::Superseded(by) => {
                 self.superseded_at = Some(by);
-                return;
+                return None;
             }
             Message::Listening(reply) => {
                 let _ = reply.send(self.node.listening().to_vec());
-                return;
+                return None;
             }
-        };
-        self.node.handle(environment::now(), input, &mut self.effects);
+        })
     }
 
     /// False when the disk has failed.

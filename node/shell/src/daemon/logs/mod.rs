@@ -4,7 +4,7 @@
 mod local;
 mod remote;
 
-use super::node_loop::Message;
+use super::inbox::Asker;
 use futures::{Stream, stream};
 use holm_exec::{ExecError, Runner};
 use holm_mesh_net::NetHandle;
@@ -17,7 +17,6 @@ use remote::RemoteLog;
 pub use remote::serve;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
 
 /// Which log, and how much of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,14 +32,14 @@ pub struct LogQuery {
 #[derive(Clone)]
 pub struct Logs {
     runner: Runner,
-    inbox: mpsc::Sender<Message>,
+    node: Asker,
     net: NetHandle,
     me: NodeId,
 }
 
 impl Logs {
-    pub fn new(runner: Runner, inbox: mpsc::Sender<Message>, net: NetHandle, me: NodeId) -> Logs {
-        Logs { runner, inbox, net, me }
+    pub fn new(runner: Runner, node: Asker, net: NetHandle, me: NodeId) -> Logs {
+        Logs { runner, node, net, me }
     }
 
     /// The lines of a log, of whichever node has it.
@@ -55,10 +54,7 @@ impl Logs {
 
     /// The task as the mesh knows it.
     async fn task(&self, id: &TaskId) -> Option<Value> {
-        let (reply, answer) = oneshot::channel();
-        let request = Request::TaskGet(TaskRef { id: id.clone() });
-        self.inbox.send(Message::Request(request, reply)).await.ok()?;
-        answer.await.ok()?.ok()
+        self.node.ask(Request::TaskGet(TaskRef { id: id.clone() })).await.ok()
     }
 }
 
