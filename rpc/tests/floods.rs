@@ -152,7 +152,7 @@ async fn calls_of_those_who_leave_are_never_made() {
     }
     node.fake.running.subscribe().wait_for(|running| *running == 3).await.expect("running");
     wait_for(&node, "holm_rpc_held_back_total", |waiting| waiting == 10).await;
-    // Half of them reset, half of them end in order, behind messages that nobody has read.
+    // They go away behind messages that nobody has read.
     drop(sockets);
     wait_for(&node, "holm_rpc_clients", |clients| clients == 0).await;
     wait_for(&node, "holm_rpc_unsent_bytes", |bytes| bytes == 0).await;
