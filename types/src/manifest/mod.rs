@@ -1,6 +1,7 @@
 //! What a user submits: one model, written as TOML, YAML or JSON.
 
 mod check;
+mod diff;
 mod error;
 mod parse;
 mod quantity;
@@ -17,6 +18,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 
+pub use diff::FieldChange;
 pub use error::{Fault, MAX_FAULTS, ManifestError, Position};
 pub use parse::{Format, MAX_MANIFEST_BYTES};
 pub use quantity::{Amounts, Bytes, MilliCpu, Period};
