@@ -4,7 +4,7 @@ use super::{Target, output};
 use crate::data_dir::DataDir;
 use anyhow::{Context as _, Result};
 use holm_rpc::{Client, Credential};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What every command knows.
 pub struct Context {
@@ -22,12 +22,13 @@ impl Context {
 
     /// Connects to the node that is meant: `--rpc`, else the one of the data folder.
     pub async fn connect(&self, target: &Target) -> Result<Client> {
-        let credential = Credential::from_file(&self.data_dir.join("rpc.token")).with_context(|| {
-            format!(
-                "no credential of a running node in {}: start it with `holm up`, or choose its folder with --data-dir",
-                self.data_dir.path().display()
-            )
-        })?;
+        let path = self.data_dir.join("rpc.token");
+        anyhow::ensure!(
+            path.exists(),
+            "no node has run in {} yet: start it with `holm up`, or choose another folder with --data-dir",
+            self.data_dir.path().display()
+        );
+        let credential = credential(&path)?;
         let url = match &target.rpc {
             Some(url) => url.clone(),
             None => {
@@ -38,4 +39,15 @@ impl Context {
         };
         Client::connect(&url, &credential).await.with_context(|| format!("cannot talk to the node at {url}"))
     }
+}
+
+/// Reads the credential of a node's interface.
+///
+/// # Errors
+/// It cannot be read, or is damaged; with what to do about it.
+pub fn credential(path: &Path) -> Result<Credential> {
+    Credential::from_file(path).context(
+        "the credential cannot be used. Remove its file and start the node again (`holm up`), which makes a new one; \
+         nothing is lost, but programs that kept the old one must read the new one",
+    )
 }

@@ -152,7 +152,7 @@ async fn serve_rpc(
 ) -> Result<std::net::SocketAddr> {
     let path = dir.join("rpc.token");
     let credential = if path.exists() {
-        Credential::from_file(&path)?
+        crate::cli::credential(&path)?
     } else {
         let fresh = Credential::generate(environment::random());
         fresh.to_file(&path)?;
