@@ -10,8 +10,8 @@ use crate::{
 };
 use holm_types::{
     api::{
-        AppRef, AppRow, AppStatus, Applied, ApplyParams, ListParams, MeshStatus, NodeRow, Page, Request, ResultParams,
-        ResultRow, ScaleParams, TaskRef, TaskRow, TokenParams,
+        AppRef, AppRow, AppStatus, Applied, ApplyParams, ListParams, MeshStatus, NodeRow, Page, Plan, Request,
+        ResultParams, ResultRow, ScaleParams, TaskRef, TaskRow, TokenParams,
     },
     event::Event,
 };
@@ -76,7 +76,7 @@ pub(crate) fn table() -> Vec<Method> {
         call::<NoParams, MeshStatus>("mesh.status", "The mesh, as this node sees it", |_| Ok(Request::MeshStatus)),
         call::<ListParams, Page<NodeRow>>("node.list", "Lists the nodes", |p| Ok(Request::NodeList(p))),
         call::<ApplyParams, Applied>("app.apply", "Submits or changes an app", |p| Ok(Request::AppApply(p))),
-        call::<ApplyParams, Applied>("app.plan", "Says what app.apply would do", |p| Ok(Request::AppPlan(p))),
+        call::<ApplyParams, Plan>("app.plan", "Says what app.apply would do", |p| Ok(Request::AppPlan(p))),
         call::<AppRef, AppStatus>("app.get", "An app, its slots and conflicts", |p| Ok(Request::AppGet(p))),
         call::<ListParams, Page<AppRow>>("app.list", "Lists the apps", |p| Ok(Request::AppList(p))),
         call::<AppRef, Applied>("app.delete", "Removes an app", |p| Ok(Request::AppDelete(p))),

@@ -4,7 +4,7 @@
 use crate::{
     Digest, Epoch, Label, NodeId, Slot, TaskId, Wall,
     cert::Role,
-    manifest::{AppType, Manifest},
+    manifest::{AppType, FieldChange, Manifest},
     view::{Conflict, Liveness, TaskState},
 };
 use schemars::JsonSchema;
@@ -139,6 +139,60 @@ pub struct Applied {
     pub changed: bool,
     /// What of the manifest this version does not act on.
     pub warnings: Vec<String>,
+}
+
+/// Answer of `app.plan`: that of `app.apply`, and what would follow from it as far as this node can tell now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Plan {
+    /// The app's name.
+    pub name: Label,
+    /// Its namespace.
+    pub namespace: Label,
+    /// The revision that it would have.
+    pub revision: u64,
+    /// Whether anything would change.
+    pub changed: bool,
+    /// What of the manifest this version does not act on.
+    pub warnings: Vec<String>,
+    /// Whether the app is there already.
+    pub exists: bool,
+    /// The fields that would change; none for a new app.
+    pub changes: Vec<FieldChange>,
+    /// What would become of its slots, the lowest first: 1,000 at most.
+    pub slots: Vec<PlannedSlot>,
+    /// Slots beyond those.
+    pub more_slots: u32,
+}
+
+/// What would become of a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedSlot {
+    /// The slot.
+    pub slot: Slot,
+    /// What would be done.
+    pub action: PlanAction,
+    /// Name of the node, where there is one. Another may be chosen, if things change meanwhile.
+    pub node: Option<Label>,
+    /// Why it would wait, or find no node; else what there is to say about its task.
+    pub reason: String,
+}
+
+/// What would be done about a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanAction {
+    /// Nothing: its task stays.
+    Keep,
+    /// A task is started.
+    Start,
+    /// Its task is replaced by a new one, now or when its turn comes.
+    Replace,
+    /// Its task is stopped.
+    Stop,
+    /// It waits for its turn, or for its node.
+    Wait,
+    /// It would find no node.
+    Unplaced,
 }
 
 /// A row of `node.list`.
@@ -388,7 +442,7 @@ pub enum Request {
     NodeList(ListParams),
     /// `app.apply` -> [`Applied`], once it is durable here.
     AppApply(ApplyParams),
-    /// `app.plan` -> [`Applied`], without doing it.
+    /// `app.plan` -> [`Plan`]: nothing is done.
     AppPlan(ApplyParams),
     /// `app.get` -> [`AppStatus`]
     AppGet(AppRef),

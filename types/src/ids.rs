@@ -255,7 +255,12 @@ impl JsonSchema for Label {
         "Label".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$" })
+        schemars::json_schema!({
+            "type": "string",
+            "format": "name",
+            "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$",
+            "description": "1 to 63 characters of a-z, 0-9, '-', '.' and '_', beginning with a letter or digit",
+        })
     }
 }
 

@@ -12,14 +12,14 @@ use holm_types::{
 use std::collections::BTreeMap;
 
 /// What is written of an app now.
-struct Current {
-    life: u64,
-    revision: u64,
+pub(crate) struct Current {
+    pub(crate) life: u64,
+    pub(crate) revision: u64,
     fields: BTreeMap<String, String>,
 }
 
 impl Current {
-    fn live(&self) -> bool {
+    pub(crate) fn live(&self) -> bool {
         self.life % 2 == 1
     }
 
@@ -36,7 +36,7 @@ impl Node {
             Request::AppScale(params) => return self.on_write(id, out, |node| node.scale(now, &params)),
             Request::AppDelete(app) => return self.on_write(id, out, |node| node.delete(now, &app)),
             Request::TokenCreate(params) => self.create_token(now, &params),
-            Request::AppPlan(params) => self.plan(&params),
+            Request::AppPlan(params) => self.plan(now, &params),
             query => self.query(now, &query),
         };
         out.push(Effect::Reply { id, result });
@@ -100,16 +100,6 @@ impl Node {
         Ok((applied, vec![event]))
     }
 
-    fn plan(&mut self, params: &ApplyParams) -> Result<serde_json::Value, ApiError> {
-        let manifest = read_manifest(params)?;
-        let warnings = unsupported(&manifest)?;
-        let current = self.current(&DocId::app(&manifest.namespace, &manifest.name));
-        check_revision(params.expected_revision, &current)?;
-        let changed = !edits(&current, &manifest)?.is_empty() || !current.live();
-        let revision = current.revision + u64::from(changed);
-        to_json(&Applied { name: manifest.name, namespace: manifest.namespace, revision, changed, warnings })
-    }
-
     fn scale(&mut self, now: Now, params: &ScaleParams) -> Result<(Applied, Vec<Effect>), ApiError> {
         let mut manifest = self.manifest_of(&params.name, params.namespace.as_ref())?;
         match manifest.kind {
@@ -156,7 +146,7 @@ impl Node {
         app.map(|app| (*app.manifest).clone()).ok_or_else(|| not_found(&namespace, name))
     }
 
-    fn current(&self, doc: &DocId) -> Current {
+    pub(crate) fn current(&self, doc: &DocId) -> Current {
         let mut current = Current { life: 0, revision: 0, fields: BTreeMap::new() };
         let Some(registers) = self.state.registers(doc) else { return current };
         current.life = holm_state::life_of(registers).unwrap_or(0);
@@ -188,7 +178,7 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<serde_json::Value
     serde_json::to_value(value).map_err(|e| ApiError::Internal(e.to_string()))
 }
 
-fn read_manifest(params: &ApplyParams) -> Result<Manifest, ApiError> {
+pub(crate) fn read_manifest(params: &ApplyParams) -> Result<Manifest, ApiError> {
     let manifest = match (&params.manifest, &params.text) {
         (Some(manifest), None) => {
             // The same rules hold for an object as for text.
@@ -201,7 +191,7 @@ fn read_manifest(params: &ApplyParams) -> Result<Manifest, ApiError> {
     manifest.map_err(|e| ApiError::Invalid(e.to_string()))
 }
 
-fn check_revision(expected: Option<u64>, current: &Current) -> Result<(), ApiError> {
+pub(crate) fn check_revision(expected: Option<u64>, current: &Current) -> Result<(), ApiError> {
     match expected {
         Some(expected) if expected != current.visible_revision() => {
             Err(ApiError::RevisionConflict { expected, current: current.visible_revision() })
@@ -212,7 +202,7 @@ fn check_revision(expected: Option<u64>, current: &Current) -> Result<(), ApiErr
 
 /// What of the manifest this version cannot do: refused where ignoring it would be unsafe or
 /// pointless, a warning where the app runs all the same.
-fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
+pub(crate) fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
     let refuse = |what: &str| Err(ApiError::Invalid(format!("{what} is not supported by this version")));
     if manifest.partition.policy == PartitionPolicy::Fence {
         return refuse("partition.policy = \"fence\" (use \"keep-running\" or \"reschedule\")");
@@ -239,7 +229,7 @@ fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
 }
 
 /// The fields that differ from what is written: put if new or changed, deleted if gone.
-fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(String, Option<Value>)>, ApiError> {
+pub(crate) fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(String, Option<Value>)>, ApiError> {
     let wanted = manifest.to_fields();
     let mut ops = Vec::new();
     for (field, json) in &wanted {

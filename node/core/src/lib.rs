@@ -31,6 +31,7 @@ mod merging;
 mod node;
 mod pace;
 mod placing;
+mod planning;
 mod queries;
 mod replicate;
 mod tasks;

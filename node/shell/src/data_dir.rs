@@ -114,20 +114,24 @@ impl DataDir {
         Ok(())
     }
 
-    /// The node's key pair, made when there is none yet.
+    /// The node's key pair.
     pub fn identity(&self) -> Result<KeyPair> {
-        let path = self.join("identity.key");
-        if !path.exists() {
-            let key = KeyPair::from_secret(&environment::random());
-            self.write_key("identity.key", &key)?;
+        read_key(&self.join("identity.key"), LOST_IDENTITY)
+    }
+
+    /// The key pair that is there from an earlier try, or a new one, which is not written yet; and
+    /// whether it was there.
+    pub fn identity_or_new(&self) -> Result<(KeyPair, bool)> {
+        match self.join("identity.key").exists() {
+            true => Ok((self.identity()?, true)),
+            false => Ok((KeyPair::from_secret(&environment::random()), false)),
         }
-        read_key(&path)
     }
 
     /// The authority's key pair, where `holm init` ran.
     pub fn authority(&self) -> Result<Option<KeyPair>> {
         let path = self.join("authority.key");
-        if path.exists() { read_key(&path).map(Some) } else { Ok(None) }
+        if path.exists() { read_key(&path, LOST_AUTHORITY).map(Some) } else { Ok(None) }
     }
 
     /// Writes a secret key for its owner only.
@@ -160,7 +164,12 @@ impl DataDir {
         }
         let path = self.join("node.json");
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is damaged: restore it from a backup, or move this folder away and join again with a new token and another --name",
+                path.display()
+            )
+        })
     }
 
     /// Keeps the settings.
@@ -169,9 +178,51 @@ impl DataDir {
     }
 }
 
-fn read_key(path: &Path) -> Result<KeyPair> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+const LOST_IDENTITY: &str = "restore it from a backup; without one, move this folder away and join again with a new token and \
+    another --name: what is lost is this node's identity, and others take over its tasks";
+const LOST_AUTHORITY: &str = "restore it from the copy that is kept offline. Without one, remove the file: the mesh goes on, but \
+    this node can make no tokens any more";
+
+fn read_key(path: &Path, remedy: &str) -> Result<KeyPair> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {} ({remedy})", path.display()))?;
     // The id types read hex of 32 bytes, which is what a secret is as well.
-    let secret: NodeId = text.trim().parse().ok().with_context(|| format!("{} is damaged", path.display()))?;
+    let secret: NodeId = text
+        .trim()
+        .parse()
+        .ok()
+        .with_context(|| format!("{} is damaged: 64 hexadecimal digits are expected; {remedy}", path.display()))?;
     Ok(KeyPair::from_secret(&secret.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, DataDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::new(Some(folder.path().to_owned()));
+        (folder, dir)
+    }
+
+    #[test]
+    fn a_damaged_key_is_told_with_its_remedy() {
+        let (_folder, dir) = folder();
+        for name in ["identity.key", "authority.key"] {
+            dir.write(name, b"secret but short").unwrap();
+        }
+        let told = [dir.identity().err().unwrap(), dir.authority().err().unwrap()].map(|e| format!("{e:#}"));
+        assert!(told[0].contains("identity.key is damaged") && told[0].contains("join again"), "{}", told[0]);
+        assert!(told[1].contains("authority.key is damaged") && told[1].contains("offline"), "{}", told[1]);
+        assert!(!told.concat().contains("secret"), "a key is not shown: {told:?}");
+    }
+
+    #[test]
+    fn a_new_identity_is_written_by_nobody_else() {
+        let (_folder, dir) = folder();
+        let (key, existed) = dir.identity_or_new().unwrap();
+        assert!(!existed && !dir.join("identity.key").exists());
+        dir.write_key("identity.key", &key).unwrap();
+        let (again, existed) = dir.identity_or_new().unwrap();
+        assert!(existed && again.node_id() == key.node_id());
+    }
 }

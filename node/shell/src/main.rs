@@ -14,13 +14,14 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return cli::usage_exit(&error),
     };
+    let output = arguments.output;
     environment::start_logging(arguments.log.as_deref());
     let runtime = match environment::runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::failure_exit(&error),
+        Err(error) => return cli::failure_exit(&error, output),
     };
     match runtime.block_on(cli::run(arguments)) {
         Ok(code) => code,
-        Err(error) => cli::failure_exit(&error),
+        Err(error) => cli::failure_exit(&error, output),
     }
 }

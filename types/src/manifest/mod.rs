@@ -1,9 +1,26 @@
 //! What a user submits: one model, written as TOML, YAML or JSON.
 
+mod check;
+mod diff;
+mod error;
 mod parse;
 mod quantity;
+mod read_toml;
+mod read_yaml;
+mod rules;
+mod schema;
+mod suggest;
+mod tree;
 
-pub use parse::{Format, MAX_MANIFEST_BYTES, ManifestError};
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test reads the documentation")]
+mod reference;
+#[cfg(test)]
+mod tests;
+
+pub use diff::FieldChange;
+pub use error::{Fault, MAX_FAULTS, ManifestError, Position};
+pub use parse::{Format, MAX_MANIFEST_BYTES};
 pub use quantity::{Amounts, Bytes, MilliCpu, Period};
 
 use crate::{Digest, Label};
@@ -14,35 +31,65 @@ use std::collections::BTreeMap;
 /// Slots of one app, at most.
 pub const MAX_SLOTS: u32 = 100_000;
 
+/// The fields of a manifest.
+const FIELDS: &[&str] = &[
+    "name",
+    "namespace",
+    "type",
+    "replicas",
+    "tasks",
+    "parallel",
+    "retries",
+    "schedule",
+    "env",
+    "run",
+    "resources",
+    "place",
+    "priority",
+    "partition",
+    "update",
+    "health",
+    "restart",
+];
+
 /// An app.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Unique in its namespace.
+    #[schemars(extend("x-example" = r#"name = "hello""#))]
     pub name: Label,
     /// Groups apps.
     #[serde(default = "default_namespace")]
+    #[schemars(extend("x-example" = r#"namespace = "shop""#))]
     pub namespace: Label,
     /// How its tasks are made.
     #[serde(rename = "type")]
+    #[schemars(extend("x-example" = r#"type = "service""#))]
     pub kind: AppType,
     /// Tasks of a service that run at the same time. 1 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = MAX_SLOTS), extend("x-example" = "replicas = 3", "x-default" = "1"))]
     pub replicas: Option<u32>,
     /// Tasks of a job. 1 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_SLOTS), extend("x-example" = "tasks = 100", "x-default" = "1"))]
     pub tasks: Option<u32>,
     /// Tasks of a job that run at the same time, at most. 64 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_SLOTS), extend("x-example" = "parallel = 10", "x-default" = "64"))]
     pub parallel: Option<u32>,
     /// How often a failed task of a job is tried again elsewhere. 2 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100), extend("x-example" = "retries = 5", "x-default" = "2"))]
     pub retries: Option<u32>,
     /// When a cron app runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-unavailable" = true))]
     pub schedule: Option<String>,
     /// Environment of every task.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-example" = r#"env = { GREETING = "hi" }"#, "x-default" = "none"))]
     pub env: BTreeMap<String, String>,
     /// What a task runs.
     pub run: Run,
@@ -88,6 +135,7 @@ pub enum AppType {
     /// A number of tasks that run to their end, once each.
     Job,
     /// A job at certain times.
+    #[schemars(extend("x-unavailable" = true))]
     Cron,
 }
 
@@ -98,8 +146,10 @@ pub enum Run {
     /// A program of the host.
     Process(ProcessRun),
     /// A WebAssembly component.
+    #[schemars(extend("x-unavailable" = true))]
     Wasm(WasmRun),
     /// A container.
+    #[schemars(extend("x-unavailable" = true))]
     Container(ContainerRun),
 }
 
@@ -108,6 +158,7 @@ pub enum Run {
 #[serde(deny_unknown_fields)]
 pub struct ProcessRun {
     /// The program and its arguments. No shell is involved.
+    #[schemars(extend("x-example" = r#"command = ["python3", "-m", "http.server", "8080"]"#))]
     pub command: Vec<String>,
 }
 
@@ -135,13 +186,17 @@ pub struct ContainerRun {
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
     /// Processor time.
+    #[schemars(extend("x-example" = r#"cpu = "200m""#, "x-default" = "none"))]
     pub cpu: MilliCpu,
     /// Memory.
+    #[schemars(extend("x-example" = r#"memory = "64Mi""#, "x-default" = "none"))]
     pub memory: Bytes,
     /// Disk.
+    #[schemars(extend("x-example" = r#"disk = "1Gi""#, "x-default" = "none"))]
     pub disk: Bytes,
     /// Anything else that nodes declare, as whole numbers: `gpu = 1`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-example" = "extended = { gpu = 1 }", "x-default" = "none"))]
     pub extended: BTreeMap<String, u64>,
 }
 
@@ -158,23 +213,30 @@ impl Resources {
 pub struct Place {
     /// Only at this site.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = r#"site = "plant-7""#, "x-default" = "any"))]
     pub site: Option<Label>,
     /// Only on nodes whose label `region` says so.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = r#"region = "eu""#, "x-default" = "any"))]
     pub region: Option<String>,
     /// Only on nodes whose label `pool` says so.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = r#"pool = "batch""#, "x-default" = "any"))]
     pub pool: Option<String>,
     /// Only on this architecture (`x86_64`, `aarch64`, ...).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = r#"arch = "aarch64""#, "x-default" = "any"))]
     pub arch: Option<String>,
     /// Only on nodes with these labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-example" = r#"labels = { tier = "gateway" }"#, "x-default" = "none"))]
     pub labels: BTreeMap<String, String>,
     /// What tasks of one app keep apart from each other.
+    #[schemars(extend("x-example" = r#"spread = "site""#))]
     pub spread: Spread,
     /// Labels `key=value` of nodes to prefer, the first most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-example" = r#"prefer = ["disk=ssd", "tier=gateway"]"#, "x-default" = "none"))]
     pub prefer: Vec<String>,
 }
 
@@ -193,7 +255,8 @@ pub enum Spread {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Priority {
-    /// The class.
+    /// Its class.
+    #[schemars(extend("x-example" = r#"class = "high""#))]
     pub class: PriorityClass,
 }
 
@@ -216,10 +279,12 @@ pub enum PriorityClass {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Partition {
-    /// The policy.
+    /// What each side does about the tasks that it cannot see.
+    #[schemars(extend("x-example" = r#"policy = "reschedule""#))]
     pub policy: PartitionPolicy,
     /// With `reschedule`: how long to wait beyond the node being held for dead.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = r#"after = "1m""#, "x-default" = "30s"))]
     pub after: Option<Period>,
 }
 
@@ -230,9 +295,10 @@ pub enum PartitionPolicy {
     /// Each side keeps its tasks running and replaces those it cannot see at once.
     #[default]
     KeepRunning,
-    /// The same, but replaced only after [`Partition::after`].
+    /// The same, but replaced only when `after` has passed.
     Reschedule,
     /// At most one runner: a task stops itself when it cannot keep its lease.
+    #[schemars(extend("x-unavailable" = true))]
     Fence,
 }
 
@@ -241,10 +307,13 @@ pub enum PartitionPolicy {
 #[serde(deny_unknown_fields, default)]
 pub struct Update {
     /// Tasks beyond the wanted number during an update.
+    #[schemars(extend("x-example" = "max_surge = 1"))]
     pub max_surge: u32,
     /// Tasks that may be missing during an update; at least 1 is taken when both are 0.
+    #[schemars(extend("x-example" = "max_unavailable = 2"))]
     pub max_unavailable: u32,
     /// Go back to the last good revision when the new one fails.
+    #[schemars(extend("x-example" = "rollback = false"))]
     pub rollback: bool,
 }
 
@@ -259,6 +328,7 @@ impl Default for Update {
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// Ask over HTTP; any status from 200 to 399 is healthy.
+    #[schemars(extend("x-example" = r#"http = { path = "/", port = 8080 }"#))]
     pub http: HttpHealth,
 }
 
@@ -266,12 +336,15 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HttpHealth {
-    /// The path.
+    /// The path to ask for.
+    #[schemars(extend("x-example" = r#"path = "/health""#))]
     pub path: String,
-    /// The port.
+    /// The port to ask at.
+    #[schemars(extend("x-example" = "port = 8080"))]
     pub port: u16,
-    /// How often.
+    /// How often to ask.
     #[serde(default = "default_every")]
+    #[schemars(extend("x-example" = r#"every = "10s""#))]
     pub every: Period,
 }
 
@@ -283,8 +356,9 @@ fn default_every() -> Period {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Restart {
-    /// The policy; if absent `always` for services and daemons, `never` for jobs.
+    /// Whether it is started again in place; `always` for services and daemons, `never` for jobs if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = r#"policy = "on-failure""#, "x-default" = "always; never for a job"))]
     pub policy: Option<RestartPolicy>,
 }
 
@@ -341,20 +415,24 @@ impl Manifest {
         }
     }
 
-    /// The manifest of its fields. Fields that this version does not know are left out.
+    /// The manifest of its fields. Fields that this version does not know are left out, and what it
+    /// cannot do is let through: other members may run a later version.
     ///
     /// # Errors
     /// The fields are not a valid manifest.
     pub fn from_fields<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Manifest, ManifestError> {
         let mut map = serde_json::Map::new();
         for (name, json) in fields {
-            let value = serde_json::from_str(json).map_err(|e| ManifestError::field(name, &e.to_string()))?;
+            let value = serde_json::from_str(json).map_err(|e| ManifestError::one(None, format!("{name}: {e}")))?;
             map.insert(name.to_owned(), value);
         }
-        map.retain(|name, _| parse::FIELDS.contains(&name.as_str()));
+        map.retain(|name, _| FIELDS.contains(&name.as_str()));
         let manifest: Manifest = serde_json::from_value(serde_json::Value::Object(map))
-            .map_err(|e| ManifestError::field("manifest", &e.to_string()))?;
-        manifest.check()?;
-        Ok(manifest)
+            .map_err(|e| ManifestError::one(None, e.to_string()))?;
+        let faults = rules::broken(&manifest).into_iter().map(|rule| Fault { at: None, message: rule.to_string() });
+        match ManifestError::all(faults.collect()) {
+            Some(error) => Err(error),
+            None => Ok(manifest),
+        }
     }
 }

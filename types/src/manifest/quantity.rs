@@ -80,7 +80,7 @@ fn whole(n: f64) -> Option<u64> {
 }
 
 macro_rules! quantity {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $expected:literal, $parse:expr, $number:expr, $show:expr) => {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $format:literal, $expected:literal, $parse:expr, $number:expr, $show:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
         pub struct $name(pub $inner);
@@ -106,7 +106,7 @@ macro_rules! quantity {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": ["string", "number"], "description": $expected })
+                schemars::json_schema!({ "type": ["string", "number"], "format": $format, "description": $expected })
             }
         }
     };
@@ -114,7 +114,7 @@ macro_rules! quantity {
 
 quantity! {
     /// Thousandths of a processor core.
-    MilliCpu(u64), "processor time such as \"200m\", 0.5 or 2 (cores)",
+    MilliCpu(u64), "cpu", "processor time such as \"200m\", 0.5 or 2 (cores)",
     |text| match text.strip_suffix('m') {
         Some(milli) => milli.parse().ok(),
         None => text.parse::<f64>().ok().and_then(|n| whole(n * 1000.0)),
@@ -125,7 +125,7 @@ quantity! {
 
 quantity! {
     /// Bytes.
-    Bytes(u64), "an amount of bytes such as \"64Mi\", \"1Gi\", \"500k\" or 1048576",
+    Bytes(u64), "bytes", "an amount of bytes such as \"64Mi\", \"1Gi\", \"500k\" or 1048576",
     |text| {
         let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let (number, unit) = text.split_at(split);
@@ -155,7 +155,7 @@ quantity! {
 
 quantity! {
     /// A duration.
-    Period(Duration), "a duration such as \"30s\", \"5m\" or \"1h 30m\"",
+    Period(Duration), "period", "a duration such as \"30s\", \"5m\" or \"1h 30m\"",
     |text| humantime::parse_duration(text).ok().filter(|d| d.as_secs() <= 366 * 86_400),
     |n| (0.0..=366.0 * 86_400.0).contains(&n).then(|| Duration::from_secs_f64(n)),
     |d| humantime::format_duration(d).to_string()

@@ -4,7 +4,7 @@ use super::{Target, output};
 use crate::data_dir::DataDir;
 use anyhow::{Context as _, Result};
 use holm_rpc::{Client, Credential, RpcError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What every command knows.
 pub struct Context {
@@ -20,20 +20,24 @@ impl Context {
         Context { data_dir: DataDir::new(data_dir), output }
     }
 
+    fn no_credential(&self, target: &Target) -> String {
+        let folder = self.data_dir.path().display();
+        match &target.rpc {
+            Some(_) => format!(
+                "--rpc (or HOLM_RPC) says which node to ask, and its credential is looked for in the data folder {folder}: \
+                 give that node's folder with --data-dir or HOLM_DATA_DIR"
+            ),
+            None => format!(
+                "no node has run in {folder} yet: start it with `holm up`, or choose another folder with --data-dir"
+            ),
+        }
+    }
+
     /// Connects to the node that is meant: `--rpc`, else the one of the data folder.
     pub async fn connect(&self, target: &Target) -> Result<Client> {
         let token = self.data_dir.join("rpc.token");
-        let credential = Credential::from_file(&token).with_context(|| match &target.rpc {
-            Some(_) => format!(
-                "--rpc (or HOLM_RPC) says which node to ask, and its credential is looked for in the data folder {}: \
-                 give that node's folder with --data-dir or HOLM_DATA_DIR",
-                self.data_dir.path().display()
-            ),
-            None => format!(
-                "no credential of a running node in {}: start it with `holm up`, or choose its folder with --data-dir",
-                self.data_dir.path().display()
-            ),
-        })?;
+        anyhow::ensure!(token.exists(), "{}", self.no_credential(target));
+        let credential = credential(&token)?;
         let url = match &target.rpc {
             Some(url) => url.clone(),
             None => {
@@ -53,4 +57,15 @@ impl Context {
             error => anyhow::Error::from(error).context(format!("cannot talk to the node at {url}")),
         })
     }
+}
+
+/// Reads the credential of a node's interface.
+///
+/// # Errors
+/// It cannot be read, or is damaged; with what to do about it.
+pub fn credential(path: &Path) -> Result<Credential> {
+    Credential::from_file(path).context(
+        "the credential cannot be used. Remove its file and start the node again (`holm up`), which makes a new one; \
+         nothing is lost, but programs that kept the old one must read the new one",
+    )
 }

@@ -4,6 +4,7 @@ use super::{
     TokenCreate,
     client::Context,
     exit::{self, failure},
+    inspect::short,
     output,
 };
 use crate::{data_dir::Settings, environment};
@@ -63,14 +64,15 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
 pub fn init(context: &Context, args: Init) -> Result<ExitCode> {
     let dir = &context.data_dir;
     dir.must_be_new()?;
+    let name = node_name(args.name)?;
     dir.create()?;
+    let (key, reused) = dir.identity_or_new()?;
     let authority = KeyPair::from_secret(&environment::random());
     let mesh = MeshId(authority.node_id().0);
-    let name = node_name(args.name)?;
     let claims = Claims {
         mesh,
         mesh_name: args.mesh.clone(),
-        subject: dir.identity()?.node_id(),
+        subject: key.node_id(),
         name: name.clone(),
         site: args.site.clone(),
         roles: vec![Role::Keeper, Role::Issuer, Role::Deployer],
@@ -79,12 +81,15 @@ pub fn init(context: &Context, args: Init) -> Result<ExitCode> {
         serial: u64::from_be_bytes(environment::random()),
     };
     let chain = CertChain::new(vec![Certificate::sign(claims, &authority)?]);
+    dir.write_key("identity.key", &key)?;
     dir.write_key("authority.key", &authority)?;
     dir.write_settings(&Settings::new(mesh, &chain, labels(args.label), Vec::new())?)?;
     let answer = serde_json::json!({ "mesh": args.mesh, "mesh_id": mesh, "node": name, "site": args.site });
     let text = format!(
-        "mesh {} made, this host is its node {name} at site {}\nthe mesh's authority key is {}: keep a copy offline\nnext: holm up",
+        "{}mesh {} ({}) made, this host is its node {name} at site {}\nthe mesh's authority key is {}: keep a copy offline\nnext: holm up",
+        told_if(reused),
         args.mesh,
+        short(&mesh.to_string()),
         args.site,
         dir.join("authority.key").display()
     );
@@ -105,33 +110,68 @@ pub async fn create_token(context: &Context, args: TokenCreate) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// Enrols this host.
+/// Enrols this host. A try that fails leaves nothing behind.
 pub async fn join(context: &Context, args: Join) -> Result<ExitCode> {
     let dir = &context.data_dir;
     dir.must_be_new()?;
     let token = Token::from_text(&args.token)?;
-    dir.create()?;
     let name = node_name(args.name)?;
-    let key = dir.identity()?;
-    let enrolment = holm_mesh_net::enrol(&key, &token, &name, args.timeout).await.map_err(|error| match error {
-        NetError::Refused { .. } => failure(exit::NOT_AUTHORISED, format!("cannot join: {error}")),
-        other => anyhow::Error::from(other).context("cannot join"),
+    let there = dir.path().exists();
+    // Made first: a token is not used up for a folder that cannot be written.
+    dir.create()?;
+    let joined = enrol(context, &token, &name, args.label, args.timeout).await;
+    if joined.is_err() && !there {
+        // Only goes while it is empty.
+        let _ = std::fs::remove_dir(dir.path());
+    }
+    let (claims, reused) = joined?;
+    let mesh_id = token.grant.mesh.to_string();
+    let answer = serde_json::json!({
+        "mesh": claims.mesh_name, "mesh_id": mesh_id, "node": claims.name, "site": claims.site, "roles": claims.roles,
+        "identity_reused": reused,
+    });
+    let text = format!(
+        "{}joined mesh {} ({}) as node {} at site {}\nnext: holm up",
+        told_if(reused),
+        claims.mesh_name,
+        short(&mesh_id),
+        claims.name,
+        claims.site
+    );
+    context.output.say(&answer, &text);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn enrol(
+    context: &Context,
+    token: &Token,
+    name: &Label,
+    label: Vec<(String, String)>,
+    timeout: Duration,
+) -> Result<(Claims, bool)> {
+    let dir = &context.data_dir;
+    let (key, reused) = dir.identity_or_new()?;
+    let mesh = format!("mesh {} ({})", token.grant.mesh_name, short(&token.grant.mesh.to_string()));
+    let enrolment = holm_mesh_net::enrol(&key, token, name, timeout).await.map_err(|error| match error {
+        NetError::Refused { .. } => failure(exit::NOT_AUTHORISED, format!("cannot join {mesh}: {error}")),
+        other => anyhow::Error::from(other).context(format!("cannot join {mesh}")),
     })?;
-    let claims = enrolment.chain.verify(&token.grant.mesh).context("the issuer gave a bad certificate")?;
+    let claims = enrolment.chain.verify(&token.grant.mesh).context("the issuer gave a bad certificate")?.clone();
     if claims.subject != key.node_id() {
         bail!("the issuer gave a certificate for another node");
     }
-    dir.write_settings(&Settings::new(
-        token.grant.mesh,
-        &enrolment.chain,
-        labels(args.label),
-        enrolment.peers.clone(),
-    )?)?;
-    let answer = serde_json::json!({ "mesh": claims.mesh_name, "node": claims.name, "site": claims.site, "roles": claims.roles });
-    let text =
-        format!("joined mesh {} as node {} at site {}\nnext: holm up", claims.mesh_name, claims.name, claims.site);
-    context.output.say(&answer, &text);
-    Ok(ExitCode::SUCCESS)
+    let settings = Settings::new(token.grant.mesh, &enrolment.chain, labels(label), enrolment.peers.clone())?;
+    dir.write_key("identity.key", &key)?;
+    let written = dir.write_settings(&settings);
+    if written.is_err() && !reused {
+        let _ = std::fs::remove_file(dir.join("identity.key"));
+    }
+    written.map(|()| (claims, reused))
+}
+
+/// The line that says that a key was there before.
+fn told_if(reused: bool) -> &'static str {
+    if reused { "the identity.key that was in the folder is used again\n" } else { "" }
 }
 
 fn labels(given: Vec<(String, String)>) -> BTreeMap<String, String> {

@@ -1,13 +1,12 @@
-//! `ls`, `status`, `ps`, `result`, `node ls`, `doctor` and `version`.
+//! `ls`, `status`, `result`, `node ls` and `version`.
 
-use super::{Target, client::Context, exit::failure, output};
-use crate::environment;
+use super::{Target, client::Context, output};
 use anyhow::Result;
 use clap::Args;
 use holm_rpc::Client;
 use holm_types::{
     Label, Slot,
-    api::{AppRef, AppRow, AppStatus, ListParams, MeshStatus, NodeRow, Page, ResultParams, ResultRow, TaskRow},
+    api::{AppRef, AppRow, AppStatus, ListParams, MeshStatus, NodeRow, Page, ResultParams, ResultRow},
     view::Liveness,
 };
 use serde::de::DeserializeOwned;
@@ -34,20 +33,6 @@ pub struct Status {
 }
 
 #[derive(Debug, Args)]
-pub struct Ps {
-    /// Only of this app.
-    app: Option<Label>,
-    /// Only of this namespace.
-    #[arg(short, long)]
-    namespace: Option<Label>,
-    /// Also tasks that ended and no longer hold their slot.
-    #[arg(short, long)]
-    all: bool,
-    #[command(flatten)]
-    target: Target,
-}
-
-#[derive(Debug, Args)]
 pub struct Results {
     /// The app.
     app: Label,
@@ -61,7 +46,7 @@ pub struct Results {
 }
 
 /// All pages of a list.
-async fn list<T: DeserializeOwned>(client: &Client, method: &str, mut params: ListParams) -> Result<Vec<T>> {
+pub async fn list<T: DeserializeOwned>(client: &Client, method: &str, mut params: ListParams) -> Result<Vec<T>> {
     let mut rows = Vec::new();
     loop {
         let page: Page<T> = client.call(method, &params).await?;
@@ -99,6 +84,17 @@ pub async fn apps(context: &Context, args: List) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a node is there. One that has told nothing of itself was never up, as far as is known here.
+pub fn liveness(node: &NodeRow) -> String {
+    let silent = node.version.is_empty() && node.state != Liveness::Alive;
+    if silent { "never seen".to_owned() } else { word(&node.state) }
+}
+
+/// The short form of a mesh's id, which tells two meshes of one name apart.
+pub fn short(mesh_id: &str) -> &str {
+    mesh_id.get(..16).unwrap_or(mesh_id)
+}
+
 /// `holm node ls`
 pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
@@ -111,7 +107,7 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
                 r.name.to_string(),
                 r.site.to_string(),
                 roles,
-                word(&r.state),
+                liveness(r),
                 word(&r.path),
                 r.running.to_string(),
                 r.version.clone(),
@@ -120,41 +116,6 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
         };
         rows.iter().map(row).collect()
     });
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `holm ps`
-pub async fn tasks(context: &Context, args: Ps) -> Result<ExitCode> {
-    let client = context.connect(&args.target).await?;
-    if let Some(name) = &args.app {
-        let app = AppRef { name: name.clone(), namespace: args.namespace.clone() };
-        client.call::<_, AppStatus>("app.get", &app).await?;
-    }
-    let params = ListParams { app: args.app, namespace: args.namespace, all: args.all, ..ListParams::default() };
-    let mut rows: Vec<TaskRow> = list(&client, "task.list", params).await?;
-    rows.sort_by(|a, b| (&a.namespace, &a.app, a.slot, a.epoch).cmp(&(&b.namespace, &b.app, b.slot, b.epoch)));
-    let now = environment::wall();
-    context.output.print(
-        &rows,
-        &["id", "app", "slot", "node", "site", "state", "pid", "restarts", "age", "reason"],
-        || {
-            let row = |r: &TaskRow| {
-                vec![
-                    r.id.to_string(),
-                    r.app.to_string(),
-                    r.slot.to_string(),
-                    r.node.to_string(),
-                    r.site.to_string(),
-                    r.state.to_string(),
-                    r.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
-                    r.restarts.to_string(),
-                    output::age(r.started_at, now),
-                    r.reason.clone(),
-                ]
-            };
-            rows.iter().map(row).collect()
-        },
-    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -210,7 +171,7 @@ async fn mesh_status(context: &Context, client: &Client) -> Result<ExitCode> {
     let status: MeshStatus = client.call("mesh.status", &serde_json::json!({})).await?;
     context.output.print(&status, &["what", "value"], || {
         let mut rows = vec![
-            vec!["mesh".into(), format!("{} ({})", status.mesh, &status.mesh_id[..16.min(status.mesh_id.len())])],
+            vec!["mesh".into(), format!("{} ({})", status.mesh, short(&status.mesh_id))],
             vec!["node".into(), status.node.to_string()],
             vec!["site".into(), status.site.to_string()],
             vec!["peers".into(), status.peers.to_string()],
@@ -225,52 +186,6 @@ async fn mesh_status(context: &Context, client: &Client) -> Result<ExitCode> {
         rows
     });
     Ok(ExitCode::SUCCESS)
-}
-
-/// `holm doctor`
-pub async fn doctor(context: &Context, target: Target) -> Result<ExitCode> {
-    let settings = context.data_dir.settings()?;
-    let chain = settings.chain()?;
-    let claims = chain.verify(&settings.mesh)?;
-    let days = claims.not_after.saturating_sub(environment::wall().seconds()) / 86_400;
-    let mut checks = vec![
-        check("certificate", days > 30, format!("valid for {days} more days, serial {}", claims.serial)),
-        check(
-            "shim",
-            crate::daemon::shim_path().is_ok(),
-            "holm-shim, which keeps tasks alive without the agent".into(),
-        ),
-    ];
-    let mut counters = std::collections::BTreeMap::new();
-    match context.connect(&target).await {
-        Ok(client) => {
-            let status: MeshStatus = client.call("mesh.status", &serde_json::json!({})).await?;
-            let nodes: Vec<NodeRow> = list(&client, "node.list", ListParams::default()).await?;
-            let others = nodes.len().saturating_sub(1);
-            let alive = nodes.iter().filter(|n| n.state == Liveness::Alive).count().saturating_sub(1);
-            checks.push(check("node", true, format!("{} serves", status.node)));
-            checks.push(check("peers", others == 0 || status.peers > 0, format!("{} connected", status.peers)));
-            checks.push(check("members", alive == others, format!("{alive} of {others} others are alive")));
-            counters = status.counters;
-        }
-        Err(error) => checks.push(check("node", false, format!("{error:#}"))),
-    }
-    let bad = checks.iter().any(|c| c["ok"] == false);
-    let report = serde_json::json!({ "checks": checks, "counters": counters });
-    context.output.print(&report, &["check", "result", "detail"], || {
-        let text = |v: &serde_json::Value| v.as_str().unwrap_or_default().to_owned();
-        let row = |c: &serde_json::Value| {
-            vec![text(&c["check"]), if c["ok"] == true { "ok" } else { "PROBLEM" }.to_owned(), text(&c["detail"])]
-        };
-        let counted =
-            counters.iter().map(|(name, n)| vec![name.clone(), n.to_string(), "counted since the start".into()]);
-        checks.iter().map(row).chain(counted).collect()
-    });
-    if bad { Err(failure(1, "something is wrong: see above")) } else { Ok(ExitCode::SUCCESS) }
-}
-
-fn check(name: &str, ok: bool, detail: String) -> serde_json::Value {
-    serde_json::json!({ "check": name, "ok": ok, "detail": detail })
 }
 
 /// `holm version`

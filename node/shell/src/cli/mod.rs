@@ -1,13 +1,19 @@
 //! The command line: what can be typed, and which function does it.
 
 mod client;
+mod doctor;
 mod enrol;
 mod exit;
 mod inspect;
+mod logs;
 mod output;
+mod plan;
 mod submit;
+mod tasks;
+mod wait;
 mod watch;
 
+pub use client::credential;
 pub use exit::{failure_exit, usage_exit};
 pub use output::line as print_line;
 
@@ -65,18 +71,18 @@ enum Command {
     /// Status of the mesh, or of one app: why a slot is not placed.
     Status(inspect::Status),
     /// List tasks.
-    Ps(inspect::Ps),
+    Ps(tasks::Ps),
     /// Results of a job.
     Result(inspect::Results),
     /// Print what a task wrote.
-    Logs(watch::Logs),
+    Logs(logs::Logs),
     /// Print what happens.
     Events(watch::Events),
     /// Nodes.
     #[command(subcommand)]
     Node(NodeCommand),
     /// Check this node and explain what is wrong.
-    Doctor(Target),
+    Doctor(doctor::Doctor),
     /// Print the version.
     Version,
 }
@@ -134,17 +140,17 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Join(args) => enrol::join(&context, args).await,
         Command::Up(args) => crate::daemon::up(&context.data_dir, args).await,
         Command::Apply(args) => submit::apply(&context, args).await,
-        Command::Plan(args) => submit::plan(&context, args).await,
+        Command::Plan(args) => plan::plan(&context, args).await,
         Command::Rm(args) => submit::remove(&context, args).await,
         Command::Scale(args) => submit::scale(&context, args).await,
         Command::Ls(args) => inspect::apps(&context, args).await,
         Command::Status(args) => inspect::status(&context, args).await,
-        Command::Ps(args) => inspect::tasks(&context, args).await,
+        Command::Ps(args) => tasks::tasks(&context, args).await,
         Command::Result(args) => inspect::results(&context, args).await,
-        Command::Logs(args) => watch::logs(&context, args).await,
+        Command::Logs(args) => logs::logs(&context, args).await,
         Command::Events(args) => watch::events(&context, args).await,
         Command::Node(NodeCommand::Ls(args)) => inspect::nodes(&context, args).await,
-        Command::Doctor(args) => inspect::doctor(&context, args).await,
+        Command::Doctor(args) => doctor::doctor(&context, args).await,
         Command::Version => inspect::version(&context),
     }
 }

@@ -1,34 +1,39 @@
-//! `apply`, `plan`, `rm` and `scale`.
+//! `apply`, `rm` and `scale`, and reading a manifest's file.
 
 use super::{
     Target,
     client::Context,
-    exit::{self, failure},
+    exit::{USAGE, failure},
     output,
+    wait::{Patience, wait},
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
-use holm_rpc::Client;
 use holm_types::{
     Label,
-    api::{AppRef, AppState, AppStatus, Applied, ApplyParams, ScaleParams, SlotRow},
-    manifest::{AppType, Format, MAX_MANIFEST_BYTES, Manifest},
-    view::TaskState,
+    api::{AppRef, Applied, ApplyParams, ScaleParams},
+    manifest::{Format, MAX_MANIFEST_BYTES, MAX_SLOTS, Manifest},
 };
-use std::{io::Read as _, path::PathBuf, process::ExitCode, time::Duration};
-
-const POLL: Duration = Duration::from_millis(50);
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 #[derive(Debug, Args)]
 pub struct Apply {
     /// The manifest, TOML or YAML; `-` reads standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Wait until everything runs (service, daemon) or is done (job).
+    /// Wait until everything runs and keeps running for the time of --settle (service, daemon), or is done (job).
     #[arg(long)]
     wait: bool,
-    /// How long to wait.
-    #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
+    /// With --wait: how long every task must have run without a restart.
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    settle: Duration,
+    /// With --wait: how long to wait.
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// Fail unless the app is at this revision now (0: it does not exist).
     #[arg(long, value_name = "N")]
@@ -41,9 +46,9 @@ pub struct Apply {
 pub struct Plan {
     /// The manifest, TOML or YAML; `-` reads standard input.
     #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
+    pub file: PathBuf,
     #[command(flatten)]
-    target: Target,
+    pub target: Target,
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +67,7 @@ pub struct Scale {
     /// The app.
     app: Label,
     /// How many.
+    #[arg(allow_negative_numbers = true, value_name = "N", value_parser = count)]
     replicas: u32,
     /// Its namespace.
     #[arg(short, long)]
@@ -70,25 +76,32 @@ pub struct Scale {
     target: Target,
 }
 
-/// Reads no more of the file than a manifest may have.
-fn read_manifest(file: &PathBuf) -> Result<Manifest> {
-    let mut bytes = Vec::new();
-    let limit = MAX_MANIFEST_BYTES as u64 + 1;
-    let name = file.display().to_string();
-    if name == "-" {
-        std::io::stdin().take(limit).read_to_end(&mut bytes).context("cannot read standard input")?;
-    } else {
-        let opened = std::fs::File::open(file).with_context(|| format!("cannot open {name}"))?;
-        opened.take(limit).read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
-    }
-    if bytes.len() > MAX_MANIFEST_BYTES {
-        return Err(failure(3, format!("{name}: larger than {MAX_MANIFEST_BYTES} bytes, which no manifest may be")));
-    }
-    let text = String::from_utf8(bytes).map_err(|_| failure(3, format!("{name}: not UTF-8 text")))?;
-    Manifest::parse(&text, Format::guess(&name, &text)).map_err(|e| failure(3, format!("{name}: {e}")))
+fn count(text: &str) -> Result<u32, String> {
+    let wrong = || format!("a whole number from 0 to {MAX_SLOTS} is needed");
+    text.parse().ok().filter(|n| *n <= MAX_SLOTS).ok_or_else(wrong)
 }
 
-fn parameters(file: &PathBuf, expected_revision: Option<u64>) -> Result<ApplyParams> {
+/// Reads no more of the file than a manifest may have.
+fn read_manifest(file: &Path) -> Result<Manifest> {
+    let limit = MAX_MANIFEST_BYTES as u64 + 1;
+    let stdin = file == Path::new("-");
+    let name = if stdin { "standard input".to_owned() } else { file.display().to_string() };
+    let wrong = |why: String| failure(USAGE, format!("{name}: {why}"));
+    let mut bytes = Vec::new();
+    let read = match stdin {
+        true => std::io::stdin().take(limit).read_to_end(&mut bytes),
+        false => std::fs::File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut bytes)),
+    };
+    read.map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    if bytes.len() > MAX_MANIFEST_BYTES {
+        return Err(wrong(format!("larger than {MAX_MANIFEST_BYTES} bytes, which no manifest may be")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| wrong("not UTF-8 text".to_owned()))?;
+    Manifest::parse(&text, Format::guess(&name, &text)).map_err(|e| failure(USAGE, e.in_file(&name)))
+}
+
+/// The parameters of `app.apply` and `app.plan`.
+pub fn parameters(file: &Path, expected_revision: Option<u64>) -> Result<ApplyParams> {
     let manifest = Some(read_manifest(file)?);
     Ok(ApplyParams { manifest, text: None, expected_revision, idempotency_key: None })
 }
@@ -99,64 +112,13 @@ pub async fn apply(context: &Context, args: Apply) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let applied: Applied = client.call("app.apply", &params).await?;
     for warning in &applied.warnings {
-        eprintln!("holm: warning: {warning}");
+        output::complain(&format!("holm: warning: {warning}"));
     }
     if args.wait {
-        wait(&client, &applied, args.timeout).await?;
+        wait(&client, &applied, Patience { timeout: args.timeout, settle: args.settle }).await?;
     }
     let what = if applied.changed { "applied" } else { "unchanged" };
     context.output.say(&applied, &format!("{} {what}, revision {}", applied.name, applied.revision));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Waits until the app is as wanted, and says what is missing when it takes too long.
-async fn wait(client: &Client, applied: &Applied, timeout: Duration) -> Result<()> {
-    let app = AppRef { name: applied.name.clone(), namespace: Some(applied.namespace.clone()) };
-    let mut last: Option<AppStatus> = None;
-    let watch = async {
-        loop {
-            let status: AppStatus = client.call("app.get", &app).await?;
-            match status.state {
-                AppState::Succeeded => return Ok(()),
-                AppState::Running if status.kind != AppType::Job => return Ok(()),
-                AppState::Failed => return Err(failure(1, format!("{} failed: {}", app.name, first_reason(&status)))),
-                AppState::Running | AppState::Pending | AppState::Removing => last = Some(status),
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    match tokio::time::timeout(timeout, watch).await {
-        Ok(result) => result,
-        Err(_) => {
-            let code = if last.as_ref().is_some_and(is_unplaced) { exit::NOT_PLACED } else { exit::TIMED_OUT };
-            let why = last.as_ref().map(first_reason).unwrap_or_default();
-            Err(failure(code, format!("{} is not there after {timeout:?}: {why}", app.name)))
-        }
-    }
-}
-
-/// A slot waits though nothing of the app is under way: a job's slots wait for their turn, too.
-fn is_unplaced(status: &AppStatus) -> bool {
-    let pending = |slot: &SlotRow| slot.state == TaskState::Pending;
-    let active = |slot: &SlotRow| matches!(slot.state, TaskState::Assigned | TaskState::Starting | TaskState::Running);
-    let under_way = status.kind == AppType::Job && status.slots.iter().any(active);
-    !under_way && status.slots.iter().any(pending)
-}
-
-fn first_reason(status: &AppStatus) -> String {
-    let waiting = |state: TaskState| !matches!(state, TaskState::Running | TaskState::Succeeded);
-    let slot = status.slots.iter().find(|slot| waiting(slot.state));
-    slot.map_or_else(String::new, |s| format!("slot {} is {}: {}", s.slot, s.state, s.reason))
-}
-
-/// Says what would be done.
-pub async fn plan(context: &Context, args: Plan) -> Result<ExitCode> {
-    let params = parameters(&args.file, None)?;
-    let client = context.connect(&args.target).await?;
-    let plan: Applied = client.call("app.plan", &params).await?;
-    let what = if plan.changed { "would change" } else { "would not change" };
-    context.output.say(&plan, &format!("{} {what}: revision {}", plan.name, plan.revision));
-    plan.warnings.iter().for_each(|warning| eprintln!("holm: warning: {warning}"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -59,7 +59,7 @@ async fn run(
 fn credential(dir: &DataDir) -> Result<Credential> {
     let path = dir.join("rpc.token");
     if path.exists() {
-        return Ok(Credential::from_file(&path)?);
+        return crate::cli::credential(&path);
     }
     let fresh = Credential::generate(environment::random());
     fresh.to_file(&path)?;

@@ -1,0 +1,259 @@
+//! `doctor`: what is well with this node, what is not, and what to do about it.
+
+use super::{
+    Target,
+    client::Context,
+    exit::{FAILED, failure},
+    inspect::{list, liveness, short},
+    output,
+};
+use crate::environment;
+use anyhow::Result;
+use clap::Args;
+use holm_types::{
+    api::{ListParams, MeshStatus, NodeRow},
+    view::Liveness,
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
+
+/// A certificate that ends sooner than this is a problem, in days.
+const SOON: u64 = 30;
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Also what was counted since the node's start.
+    #[arg(short, long)]
+    verbose: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// What was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    ok: bool,
+    detail: String,
+    /// What to do; empty if all is well.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    advice: &'static str,
+}
+
+impl Check {
+    fn new(check: &'static str, ok: bool, detail: impl Into<String>, advice: &'static str) -> Check {
+        Check { check, ok, detail: detail.into(), advice: if ok { "" } else { advice } }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    checks: Vec<Check>,
+    counters: BTreeMap<String, u64>,
+}
+
+/// `holm doctor`
+pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
+    let settings = context.data_dir.settings()?;
+    let chain = settings.chain()?;
+    let claims = chain.verify(&settings.mesh)?;
+    let days = claims.not_after.saturating_sub(environment::wall().seconds()) / 86_400;
+    let mut report = Report { checks: own(days, crate::daemon::shim_path().is_ok()), counters: BTreeMap::new() };
+    match context.connect(&args.target).await {
+        Ok(client) => {
+            let status: MeshStatus = client.call("mesh.status", &serde_json::json!({})).await?;
+            let nodes: Vec<NodeRow> = list(&client, "node.list", ListParams::default()).await?;
+            report.checks.extend(around(&status, &nodes));
+            report.checks.extend(counted(&status.counters));
+            report.counters = status.counters;
+        }
+        Err(error) => {
+            report.checks.push(Check::new("node", false, format!("{error:#}"), "start it: holm up"));
+        }
+    }
+    context.output.say(&report, &render(&report, args.verbose));
+    match report.checks.iter().filter(|check| !check.ok).count() {
+        0 => Ok(ExitCode::SUCCESS),
+        1 => Err(failure(FAILED, "one check is not well")),
+        n => Err(failure(FAILED, format!("{n} checks are not well"))),
+    }
+}
+
+/// What needs no running node.
+fn own(days: u64, shim: bool) -> Vec<Check> {
+    let renew = "this version renews no certificates: enrol a new node under another name in good time";
+    let beside = "put holm-shim into the folder of the holm program: without it no task can start";
+    vec![
+        Check::new("certificate", days > SOON, format!("good for {days} more days"), renew),
+        Check::new("supervisor", shim, if shim { "holm-shim is in its place" } else { "holm-shim is missing" }, beside),
+    ]
+}
+
+/// What the node says of itself and the others.
+fn around(status: &MeshStatus, nodes: &[NodeRow]) -> Vec<Check> {
+    let others: Vec<&NodeRow> = nodes.iter().filter(|node| node.id != status.node_id).collect();
+    let away: Vec<&&NodeRow> = others.iter().filter(|node| node.state != Liveness::Alive).collect();
+    let serves =
+        format!("{} serves in mesh {} ({}), site {}", status.node, status.mesh, short(&status.mesh_id), status.site);
+    let peers = match (others.len(), status.peers) {
+        (0, _) => "this is the only node of its mesh".to_owned(),
+        (_, n) => format!("connected to {n}"),
+    };
+    let members = match (others.len(), away.as_slice()) {
+        (0, _) => "no other nodes".to_owned(),
+        (1, []) => "the other node is alive".to_owned(),
+        (n, []) => format!("all {n} others are alive"),
+        (n, away) => {
+            let named: Vec<String> = away.iter().take(10).map(|n| format!("{} is {}", n.name, liveness(n))).collect();
+            let more = if away.len() > 10 { ", ..." } else { "" };
+            format!("{} of {n} others are not there: {}{more}", away.len(), named.join(", "))
+        }
+    };
+    vec![
+        Check::new("node", true, serves, ""),
+        Check::new(
+            "peers",
+            others.is_empty() || status.peers > 0,
+            peers,
+            "see that the others run, and that their port is reachable from here (holm node ls -o json tells their addresses)",
+        ),
+        Check::new(
+            "members",
+            away.is_empty(),
+            members,
+            "start the node there (holm up); the others have taken over what it ran. A node that is never seen was enrolled and never started",
+        ),
+    ]
+}
+
+/// Counters that a healthy node does not have, with what they mean.
+fn counted(counters: &BTreeMap<String, u64>) -> Vec<Check> {
+    const TELLING: [(&str, &str, &str, &str); 6] = [
+        (
+            "state_store_errors",
+            "storage",
+            "reads of the database failed",
+            "look at the node's log and the disk: is it full, or failing?",
+        ),
+        (
+            "writes_failed",
+            "writes",
+            "statuses could not be written",
+            "look at the node's log: the reason of each is there",
+        ),
+        (
+            "state_forked",
+            "forks",
+            "changes were signed twice under one number",
+            "a data folder was copied or restored from a backup: run each folder once, and enrol the copy anew",
+        ),
+        (
+            "bad_signatures",
+            "signatures",
+            "changes had a bad signature",
+            "a peer is broken or lies: holm events names it",
+        ),
+        (
+            "state_scope_conflicts",
+            "scopes",
+            "changes were of another scope",
+            "a node with an incompatible version takes part: holm node ls shows the versions",
+        ),
+        (
+            "state_panics_caught",
+            "engine",
+            "changes made the document engine fail",
+            "please report this with the node's log",
+        ),
+    ];
+    let check = |(counter, name, meaning, advice): &(&str, &'static str, &str, &'static str)| {
+        let n = counters.get(*counter).copied().filter(|n| *n > 0)?;
+        Some(Check::new(name, false, format!("{n} {meaning} since the node's start"), advice))
+    };
+    TELLING.iter().filter_map(check).collect()
+}
+
+fn render(report: &Report, verbose: bool) -> String {
+    let (well, ill): (Vec<&Check>, Vec<&Check>) = report.checks.iter().partition(|check| check.ok);
+    let mut text = String::new();
+    for (title, checks) in [("Well:", well), ("Not well:", ill)] {
+        if checks.is_empty() {
+            continue;
+        }
+        let gap = if text.is_empty() { "" } else { "\n" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{gap}{title}");
+        for check in checks {
+            let _ = writeln!(text, "  {:<12} {}", check.check, check.detail);
+            if !check.advice.is_empty() {
+                let _ = writeln!(text, "  {:<12} -> {}", "", check.advice);
+            }
+        }
+    }
+    if verbose && !report.counters.is_empty() {
+        let rows = report.counters.iter().map(|(name, n)| vec![format!("  {name}"), n.to_string()]).collect();
+        let _ = writeln!(text, "\n{}", output::table(&["  counted since the start", ""], rows));
+    }
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holm_types::{NodeId, api::Path};
+
+    fn node(n: u8, name: &str, state: Liveness, version: &str) -> NodeRow {
+        NodeRow {
+            id: NodeId([n; 32]),
+            name: name.parse().unwrap(),
+            site: "here".parse().unwrap(),
+            roles: Vec::new(),
+            state,
+            path: Path::Unknown,
+            labels: BTreeMap::new(),
+            addresses: Vec::new(),
+            version: version.to_owned(),
+            running: 0,
+        }
+    }
+
+    fn report(nodes: &[NodeRow], peers: u32, counters: &[(&str, u64)], days: u64) -> Report {
+        let counters: BTreeMap<String, u64> = counters.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        let status = MeshStatus {
+            mesh: "acme".parse().unwrap(),
+            mesh_id: "ab".repeat(32),
+            node: "cloud-1".parse().unwrap(),
+            node_id: NodeId([1; 32]),
+            site: "cloud".parse().unwrap(),
+            ready: true,
+            peers,
+            documents: 7,
+            heads: BTreeMap::new(),
+            counters: counters.clone(),
+        };
+        let mut checks = own(days, true);
+        checks.extend(around(&status, nodes));
+        checks.extend(counted(&counters));
+        Report { checks, counters }
+    }
+
+    #[test]
+    fn a_healthy_node() {
+        let nodes = [node(1, "cloud-1", Liveness::Alive, "0.1.0"), node(2, "gw-1", Liveness::Alive, "0.1.0")];
+        let report = report(&nodes, 1, &[("state_refused", 3), ("state_forked", 0)], 3649);
+        assert!(report.checks.iter().all(|check| check.ok));
+        insta::assert_snapshot!(format!("{}\n\n{}", render(&report, false), render(&report, true)));
+    }
+
+    #[test]
+    fn a_node_with_troubles() {
+        let nodes = [
+            node(1, "cloud-1", Liveness::Alive, "0.1.0"),
+            node(2, "gw-1", Liveness::Dead, "0.1.0"),
+            node(3, "gw-2", Liveness::Dead, ""),
+        ];
+        let mut report = report(&nodes, 0, &[("state_forked", 2), ("state_store_errors", 1)], 12);
+        report.checks.push(Check::new("node", false, "cannot reach the node", "start it: holm up"));
+        insta::assert_snapshot!(render(&report, false));
+    }
+}
