@@ -29,7 +29,8 @@ fn logs_of_another_node(scene: &Scene) -> Result<()> {
         ensure!(log.contains("from plant-1"), "{log:?}");
         Ok(log)
     })?;
-    ensure!(near.ok(&["logs", "speak", "--stderr"])?.contains("aside"), "the other output too");
+    let aside = near.holm(&["logs", "speak", "--stderr"])?;
+    ensure!(String::from_utf8_lossy(&aside.stderr).contains("aside"), "the other output too: {aside:?}");
     ensure!(far.ok(&["logs", "speak"])? == log, "both nodes tell the same");
 
     near.apply(

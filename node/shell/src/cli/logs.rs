@@ -27,7 +27,10 @@ pub struct Logs {
     /// Go on until the task ends.
     #[arg(short, long)]
     follow: bool,
-    /// Standard error instead of standard output.
+    /// Only what the task wrote to standard output.
+    #[arg(long, conflicts_with = "stderr")]
+    stdout: bool,
+    /// Only what the task wrote to standard error.
     #[arg(long)]
     stderr: bool,
     /// The app's namespace.
@@ -42,8 +45,12 @@ pub async fn logs(context: &Context, args: Logs) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let tasks = find_tasks(&client, &args).await?;
     let several = tasks.len() > 1;
-    let stream = if args.stderr { LogStream::Stderr } else { LogStream::Stdout };
-    let params = |id| LogsParams { id, app: None, namespace: None, stream: Some(stream), follow: args.follow };
+    let stream = match (args.stdout, args.stderr) {
+        (true, _) => Some(LogStream::Stdout),
+        (_, true) => Some(LogStream::Stderr),
+        _ => None,
+    };
+    let params = |id| LogsParams { id, app: None, namespace: None, stream, follow: args.follow };
     if args.follow && several {
         let app = LogsParams { app: args.name.parse().ok(), namespace: args.namespace.clone(), ..params(None) };
         print_all(context, &client, &app, true).await?;
@@ -81,7 +88,9 @@ fn print(context: &Context, item: &LogsItem, several: bool) {
     match context.output {
         output::Format::Json => output::line(&json(item)),
         output::Format::Table => {
-            item.lines.iter().for_each(|text| output::line(&line(&item.task, text, several)));
+            // As with the task itself: what it said aside goes aside, where it can be told apart.
+            let say = if item.stream == LogStream::Stderr { output::complain } else { output::line };
+            item.lines.iter().for_each(|text| say(&line(&item.task, text, several)));
             if let Some(error) = &item.error {
                 output::complain(&format!("holm: {}: {}", item.task, error.message));
             }
