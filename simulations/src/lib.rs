@@ -20,17 +20,15 @@
 //! A task whose environment has `SIM_RUN_MS` ends by itself after that time with exit code 0;
 //! any other runs until it is stopped.
 
+pub mod des;
 mod error;
-mod host;
 mod judge;
-mod links;
 pub mod outcome;
 pub mod scenario;
 mod world;
 
+pub use des::{Options, Verify, run};
 pub use error::SimError;
-pub use host::Crash;
-pub use judge::Runner;
 pub use outcome::{Invariant, Outcome, Violation};
 pub use scenario::{Plan, Scenario};
-pub use world::{HostId, World};
+pub use world::{Crash, HostId, Runner, World};

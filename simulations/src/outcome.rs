@@ -78,6 +78,8 @@ pub enum Invariant {
     LiesAreRefused,
     /// A node starts from its disk.
     NodeStarts,
+    /// Nothing in a node panics.
+    NoPanic,
     /// At rest: replicas have equal heads.
     EqualHeads,
     /// At rest: all nodes believe the same of all apps.
@@ -107,6 +109,7 @@ impl std::fmt::Display for Invariant {
             Invariant::Bounded => "bounded",
             Invariant::LiesAreRefused => "lies-are-refused",
             Invariant::NodeStarts => "node-starts",
+            Invariant::NoPanic => "no-panic",
             Invariant::EqualHeads => "equal-heads",
             Invariant::EqualViews => "equal-views",
             Invariant::LiveIsAlive => "live-is-alive",

@@ -30,6 +30,7 @@ pub mod event;
 mod ids;
 pub mod keys;
 pub mod manifest;
+pub mod marks;
 pub mod presence;
 mod time;
 pub mod token;

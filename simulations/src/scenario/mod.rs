@@ -33,7 +33,7 @@ mod hosts;
 mod model;
 mod parse;
 mod plan;
-mod random;
+pub(crate) mod random;
 
 pub use model::{
     AppKind, Backend, Check, Clock, Disk, Fault, FaultKind, Group, Link, Mode, Nat, Pick, RandomFaults, Scenario,
