@@ -36,7 +36,7 @@ mod queries;
 mod replicate;
 mod tasks;
 
-pub use config::Config;
+pub use config::{Config, next_incarnation};
 pub use inspect::Waiting;
 pub use io::{Effect, Found, FoundState, Input, RequestId, RunnerInput, StartTask};
 pub use node::{Node, NodeError};

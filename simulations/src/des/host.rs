@@ -11,7 +11,7 @@ use crate::{
     SimError,
     scenario::{PlannedHost, random::Chance},
 };
-use holm_node_core::{Config, Effect, Node, NodeError};
+use holm_node_core::{Config, Effect, Node, NodeError, next_incarnation};
 use holm_state::{Batch, StoreRead as _, StoreWrite as _, Table};
 use holm_types::{
     MeshId, NodeId, Now, TypeError, Wall,
@@ -132,8 +132,7 @@ impl Host {
     fn count_start(&mut self, now: At) -> Result<u32, NodeError> {
         let stored = self.disk.get(Table::Local, INCARNATION_KEY).map_err(holm_state::StateError::from)?;
         let last = stored.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-        let _ = now;
-        let incarnation = last.unwrap_or(0).saturating_add(1);
+        let incarnation = next_incarnation(last, self.clocks(now).wall);
         let row = (Table::Local, INCARNATION_KEY.to_vec(), Some(incarnation.to_be_bytes().to_vec()));
         self.disk.write(&Batch { puts: vec![row], sync: true }).map_err(holm_state::StateError::from)?;
         Ok(incarnation)

@@ -2,8 +2,9 @@
 //! the loop must not wait for.
 
 use super::node_loop::Message;
+use crate::environment;
 use anyhow::{Context as _, Result};
-use holm_node_core::Input;
+use holm_node_core::{Input, next_incarnation};
 use holm_state::{Batch, StoreRead as _, StoreWrite as _, Table};
 use holm_state_rocks::RocksStore;
 use holm_types::{MeshId, change::SignedChange};
@@ -31,8 +32,9 @@ pub fn open(path: &Path) -> Result<(RocksStore, u32)> {
         format!("cannot open the database {} (does another node run on this folder?)", path.display())
     })?;
     let last = store.reader().get(Table::Local, INCARNATION_KEY)?;
-    let last = last.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
-    let incarnation = last.checked_add(1).context("the node was started too often: enrol it anew")?;
+    let last = last.and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    anyhow::ensure!(last != Some(u32::MAX), "the node was started too often: enrol it anew");
+    let incarnation = next_incarnation(last, environment::wall());
     let row = (Table::Local, INCARNATION_KEY.to_vec(), Some(incarnation.to_be_bytes().to_vec()));
     store.write(&Batch { puts: vec![row], sync: true })?;
     store.sync()?;
