@@ -2,6 +2,7 @@
 //! see. The same engine as [`crate::run`] moves it.
 
 use crate::{
+    Violation,
     des::{Options, engine::Engine, queue::At},
     scenario::{HostNo, Link, Ms, Nat, Plan, PlannedHost},
 };
@@ -192,6 +193,11 @@ impl World {
             }
         }
         starts
+    }
+
+    /// What the judges have found so far.
+    pub fn violations(&self) -> &[Violation] {
+        self.engine.judges.verdicts.found()
     }
 
     /// Whether the replicas of the mesh scope on these hosts are equal.

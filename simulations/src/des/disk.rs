@@ -10,6 +10,8 @@ use std::{
 
 type Key = (Table, Vec<u8>);
 type Rows = BTreeMap<Key, Arc<[u8]>>;
+/// Rows as a batch writes them.
+type Writes = Vec<(Key, Option<Arc<[u8]>>)>;
 
 /// An older state of a disk.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +24,7 @@ struct Platter {
     /// What would survive, where it differs: the value before the first write that was not synced.
     before: BTreeMap<Key, Option<Arc<[u8]>>>,
     /// Batches since the last sync, the oldest first.
-    unsynced: Vec<Vec<(Key, Option<Arc<[u8]>>)>>,
+    unsynced: Vec<Writes>,
 }
 
 /// See the [module](self). Clones are handles of one disk.

@@ -330,7 +330,7 @@ impl Engine {
             Effect::Start(task) => self.spawn(host, task),
             Effect::Stop(id) => self.stop(host, &id),
             Effect::Emit(event) => {
-                self.judges.emitted(&event);
+                self.judges.emitted(self.now, host, &event);
                 let detail = match (&event.task, &event.app) {
                     (Some(task), _) => format!("{task}: {}", event.detail),
                     (None, Some(app)) => format!("{app}: {}", event.detail),

@@ -13,7 +13,7 @@ pub(super) fn text(app: &str, request: &Request) -> String {
     // Writing to a String does not fail.
     let _ = match app_kind {
         AppKind::Service => write!(text, "type = \"service\"\nreplicas = {count}\n"),
-        AppKind::Daemon => write!(text, "type = \"daemon\"\n"),
+        AppKind::Daemon => writeln!(text, "type = \"daemon\""),
         AppKind::Job => write!(text, "type = \"job\"\ntasks = {count}\nparallel = {}\n", parallel.unwrap_or(10)),
     };
     text.push_str("[run.process]\ncommand = [\"work\"]\n");

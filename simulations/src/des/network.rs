@@ -20,6 +20,8 @@ use std::{
 
 /// Neighbours that a host chooses in a gossip mesh; others may choose it too.
 const GOSSIP_DEGREE: usize = 4;
+/// Gossip that would wait longer than this for an uplink is dropped, as from gossipsub's full queues.
+const GOSSIP_QUEUE: At = 2_000_000;
 /// Frames that wait for one peer, at most (`mesh/net`'s `outbox_frames`).
 const HELD_MAX: usize = 256;
 /// Gossip that a host remembers for storms.
@@ -205,19 +207,23 @@ impl Engine {
 
     /// When bytes that leave at `at` arrive, after those that left the host's uplink before them.
     fn travel(&mut self, from: HostIndex, to: HostIndex, bytes: usize, at: At, salt: u64) -> At {
-        let mut leaves = at;
+        let mut waits = 0;
         if !self.links.same_site(from, to) {
+            let now = self.now;
             let host = &mut self.hosts[from];
             // An envelope of about 100 bytes goes round every message.
             let takes = (bytes as u64 + 100) * 8_000 / host.plan.kbps.max(1);
-            leaves = host.uplink_free.max(at) + takes;
-            host.uplink_free = leaves;
+            // What waits is counted from now, though the message may come by a little later: hosts that
+            // pass messages on to each other would push each other's queues into the future without end.
+            host.uplink_free = host.uplink_free.max(now) + takes;
+            waits = host.uplink_free - now;
         }
-        leaves + self.links.delay(from, to, at, salt)
+        at + waits + self.links.delay(from, to, at, salt)
     }
 
     pub(super) fn frame(&mut self, to: HostIndex, from: HostIndex, no: u64, bytes: &Arc<[u8]>) {
         if self.hosts[to].ends.get(&from).is_some_and(|end| end.no == no) {
+            self.judges.heard(self.now, to, from);
             let input = Input::Frame { from: self.hosts[from].id, bytes: bytes.to_vec() };
             self.deliver(to, input);
         } else {
@@ -276,6 +282,10 @@ impl Engine {
                 if !self.passes(host, peer, topic) {
                     continue;
                 }
+                if self.hosts[host].uplink_free.saturating_sub(self.now) > GOSSIP_QUEUE {
+                    self.record.count("gossip_dropped", 1);
+                    continue;
+                }
                 self.hosts[host].sent += 1;
                 self.record.message(1, bytes.len() as u64, state);
                 if self.visited[peer] != round {
@@ -319,6 +329,7 @@ impl Engine {
     }
 
     pub(super) fn gossip(&mut self, to: HostIndex, author: HostIndex, topic: TopicNo, bytes: &Arc<[u8]>) {
+        self.judges.heard(self.now, to, author);
         let overheard = &mut self.hosts[to].overheard;
         if self.storms > 0 {
             overheard.push_back((topic, author, bytes.clone()));

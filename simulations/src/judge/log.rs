@@ -49,11 +49,10 @@ fn print_of(row: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 struct Held {
     tips: BTreeMap<Tip, u64>,
-    /// How far it has told the states of its tasks: rank, restarts, and the state's name.
-    told: BTreeMap<(DocId, String), (u8, u32, String)>,
+    /// How far it has told the states of its tasks: rank, and the state's name.
+    told: BTreeMap<(DocId, String), (u8, String)>,
     /// Acknowledgements that wrote something, by document, since the disk was last replaced.
     acknowledged: BTreeMap<DocId, usize>,
-    replaced: Vec<Option<At>>,
     /// Where the next sample begins to look.
     cursor: Option<Tip>,
 }
@@ -145,13 +144,12 @@ impl Log {
         key: (DocId, String),
         status: &TaskStatus,
     ) {
-        let new = (status.state.rank(), status.restarts, status.state.to_string());
+        let new = (status.state.rank(), status.state.to_string());
         let what = key.1.clone();
         if let Some(old) = self.held[host].told.insert(key, new.clone()) {
-            let ended_otherwise = old.0 == 4 && new.0 == 4 && old.2 != new.2;
-            if new.0 < old.0 || new.1 < old.1 || ended_otherwise {
-                let detail =
-                    format!("{what}: {} with {} restarts after {} with {} restarts", new.2, new.1, old.2, old.1);
+            let ended_otherwise = old.0 == 4 && new.0 == 4 && old.1 != new.1;
+            if new.0 < old.0 || ended_otherwise {
+                let detail = format!("{what}: {} after {}", new.1, old.1);
                 verdicts.violate(Invariant::StateNeverGoesBack, at, vec![no], detail);
             }
         }
@@ -186,7 +184,6 @@ impl Log {
 
     pub(crate) fn disk_replaced(&mut self, host: usize) {
         self.replaced.insert(host, self.now);
-        self.held[host].replaced.push(Some(self.now));
         self.held[host].told.clear();
         self.held[host].acknowledged.clear();
         self.held[host].tips.clear();

@@ -69,8 +69,13 @@ impl Judges {
     }
 
     /// A node tells an event.
-    pub(crate) fn emitted(&mut self, event: &Event) {
-        self.tasks.emitted(event);
+    pub(crate) fn emitted(&mut self, at: At, host: usize, event: &Event) {
+        self.tasks.emitted(at, host, event);
+    }
+
+    /// Something that `author` said comes to a host.
+    pub(crate) fn heard(&mut self, at: At, host: usize, author: usize) {
+        self.tasks.heard(at, host, author);
     }
 
     /// An agent was started on its disk.

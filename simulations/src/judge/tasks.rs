@@ -11,9 +11,9 @@ use holm_node_core::StartTask;
 use holm_types::{
     DocId, TaskId,
     event::{Event, EventKind},
-    view::AppView,
+    view::{AppView, TaskState},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// How long after the last fault what ran well is watched.
 const WATCH: At = 60_000_000;
@@ -30,6 +30,9 @@ struct Healthy {
     slot: u32,
 }
 
+/// A runner of a slot: the host, the task, the process.
+type RunnerOn<'a> = (usize, &'a TaskId, u32);
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
@@ -37,8 +40,10 @@ pub(crate) struct Tasks {
     /// The tasks by their slot.
     seated: BTreeMap<(String, u32), TaskId>,
     until: At,
-    /// Decisions that were made before the last heal: what follows from them is not its doing.
-    decided: BTreeSet<TaskId>,
+    /// When a host first heard of another since the last heal.
+    heard: BTreeMap<(usize, usize), At>,
+    /// Who decided on a task since the last heal, and when.
+    decided: BTreeMap<TaskId, (usize, At)>,
     /// Since when a task runs though its node knows that it should not.
     unwanted: BTreeMap<(usize, TaskId), At>,
 }
@@ -64,17 +69,34 @@ impl Tasks {
         self.seated.retain(|_, task| healthy.contains_key(task));
     }
 
-    pub(crate) fn emitted(&mut self, event: &Event) {
-        if let (EventKind::Assigned, Some(task), true) = (event.kind, &event.task, self.healthy.is_empty()) {
-            self.decided.insert(task.clone());
+    /// Something that `author` said comes to a host.
+    pub(crate) fn heard(&mut self, at: At, host: usize, author: usize) {
+        if !self.healthy.is_empty() {
+            self.heard.entry((host, author)).or_insert(at);
         }
+    }
+
+    pub(crate) fn emitted(&mut self, at: At, host: usize, event: &Event) {
+        if let (EventKind::Assigned, Some(task), false) = (event.kind, &event.task, self.healthy.is_empty()) {
+            self.decided.entry(task.clone()).or_insert((host, at));
+        }
+    }
+
+    /// Whether a task was decided on by a node that could know that the link to `holder` is mended. A
+    /// decision from before the heal, or from before the first word of the holder came through, is
+    /// the cut's doing.
+    fn is_the_heals_doing(&self, task: &TaskId, holder: usize) -> bool {
+        let Some((decider, at)) = self.decided.get(task) else { return false };
+        *decider == holder || self.heard.get(&(*decider, holder)).is_some_and(|first| first < at)
     }
 
     /// Notes the tasks that run well: alone in their slot, wanted by all who know their app, and
     /// with nothing decided that would replace them.
     pub(crate) fn healed(&mut self, at: At, hosts: &[Host]) {
         self.until = at + WATCH;
-        let mut runners: BTreeMap<(&str, u32), Vec<(usize, &TaskId, u32)>> = BTreeMap::new();
+        self.heard.clear();
+        self.decided.clear();
+        let mut runners: BTreeMap<(&str, u32), Vec<RunnerOn<'_>>> = BTreeMap::new();
         for (host, there) in hosts.iter().enumerate() {
             for process in there.processes.up() {
                 let seat = runners.entry((process.app(), process.slot())).or_default();
@@ -107,14 +129,15 @@ impl Tasks {
             let detail = format!("{} starts {} though it knows that {app} was removed", there.plan.name, task.id);
             verdicts.violate(Invariant::RemovedStaysRemoved, at, vec![there.plan.no], detail);
         }
-        let seated = self.seated.get(&(app, slot)).filter(|_| at <= self.until);
-        if let Some(healthy) = seated
-            && *healthy != task.id
-            && !self.decided.contains(&task.id)
-        {
+        let seated = self.seated.get(&(app, slot)).filter(|healthy| at <= self.until && **healthy != task.id);
+        let Some(healthy) = seated.cloned() else { return };
+        let holder = self.healthy.get(&healthy).map_or(host, |healthy| healthy.host);
+        if self.is_the_heals_doing(&task.id, holder) {
             let detail = format!("{} starts {} though {healthy} runs well", there.plan.name, task.id);
             verdicts.violate(Invariant::HealDisturbsNothing, at, vec![there.plan.no], detail);
         }
+        // Two run now; that one of them stops is as it must be.
+        self.forget(|one| one.app == env("HOLM_APP") && one.slot == slot);
     }
 
     pub(crate) fn asked_to_stop(&mut self, verdicts: &mut Verdicts, at: At, host: usize, no: HostNo, task: &TaskId) {
@@ -176,6 +199,11 @@ pub(super) fn app_view<'a>(there: &'a Host, app: &str) -> Option<&'a AppView> {
     there.node.as_ref()?.apps().get(&doc)
 }
 
+/// An ended task leaves its slot to others, unless it has done the slot's work.
+fn is_no_rival(state: TaskState) -> bool {
+    state.is_terminal() && state != TaskState::Succeeded
+}
+
 /// Whether all nodes that know the app want this task and no other in its slot.
 fn is_undisputed(hosts: &[Host], app: &str, slot: u32, task: &TaskId, host: usize) -> bool {
     let Some(own) = app_view(&hosts[host], app) else { return false };
@@ -184,7 +212,7 @@ fn is_undisputed(hosts: &[Host], app: &str, slot: u32, task: &TaskId, host: usiz
         let as_ours = (view.live, view.generation, view.template, view.manifest.desired_slots())
             == (own.live, own.generation, own.template, own.manifest.desired_slots());
         let mut others = view.slots.get(&slot).into_iter().flat_map(|seen| &seen.assignments);
-        as_ours && others.all(|a| a.state().is_terminal() || view.task_id(slot, a) == *task)
+        as_ours && others.all(|a| is_no_rival(a.state()) || view.task_id(slot, a) == *task)
     };
     // Its own node has to know it as assigned, with the template it was started from.
     let mine = own.slots.get(&slot).into_iter().flat_map(|seen| &seen.assignments);

@@ -30,7 +30,7 @@ impl Verdicts {
         std::mem::take(&mut self.found)
     }
 
-    pub(crate) fn any(&self) -> bool {
-        !self.found.is_empty()
+    pub(crate) fn found(&self) -> &[Violation] {
+        &self.found
     }
 }

@@ -30,11 +30,13 @@
 
 mod expand;
 mod hosts;
+mod library;
 mod model;
 mod parse;
 mod plan;
 pub(crate) mod random;
 
+pub use library::{LIBRARY, library};
 pub use model::{
     AppKind, Backend, Check, Clock, Disk, Fault, FaultKind, Group, Link, Mode, Nat, Pick, RandomFaults, Scenario,
     Submit, SubmitKind, Workload,
