@@ -11,7 +11,7 @@
 //! use holm_simulations::Scenario;
 //!
 //! let text = r#"
-//! # Two hosts lose each other for ten seconds.
+//! ## Two hosts lose each other for ten seconds.
 //! duration = "30s"
 //! [[group]]
 //! name = "node"
