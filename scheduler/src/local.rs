@@ -5,6 +5,7 @@ use crate::{filter::wanted_text, reduce::acting_among, rendezvous::live_in, stan
 use holm_types::{
     Digest, DocId, Epoch, NodeId, Slot, TaskId,
     manifest::{Amounts, AppType, PriorityClass},
+    sometimes,
     view::{AppView, Assignment, Liveness, SlotView, TaskState, View},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,6 +188,7 @@ impl<'a> Desk<'a> {
         // decided for another template than this node knows is not started under a false name:
         // either the newer manifest is on its way, or the coordinator decides again.
         if holder.status.is_none() && holder.placement.template != app.template {
+            sometimes!("an assignment comes before its manifest");
             return Admission::NotYet;
         }
         let request = app.manifest.resources.amounts();
@@ -195,6 +197,7 @@ impl<'a> Desk<'a> {
             return Admission::Refuse(reason);
         }
         if seated {
+            sometimes!("a task waits until its predecessor here has ended");
             return Admission::AfterTheOld;
         }
         self.used.add(&request);
@@ -268,7 +271,10 @@ impl<'a> Desk<'a> {
             }
             TaskState::Succeeded => Some((TaskState::Superseded, by())),
             // A runner that is merely suspect may be gone: until that is known, this one stays.
-            TaskState::Running if self.is_alive(&node) => Some((TaskState::Superseded, by())),
+            TaskState::Running if self.is_alive(&node) => {
+                sometimes!("the loser of a slot stops itself");
+                Some((TaskState::Superseded, by()))
+            }
             _ => None,
         }
     }

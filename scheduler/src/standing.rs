@@ -132,6 +132,7 @@ pub(crate) fn standing<'a>(
     // What was decided after the holder was lost, and has ended since, counts: or else a task
     // that always fails would be tried for ever, once a first attempt of it was lost.
     if let Some(later) = ended_after(app, seen, holder.epoch) {
+        holm_types::sometimes!("a slot ended under a later task while its holder is away");
         return ended(app, seen, later);
     }
     let dead = liveness == Some(Liveness::Dead);

@@ -1,8 +1,41 @@
 //! # holm-simulations: the cores that ship, in a world that is made up
 //!
-//! [`World`] runs [`holm_node_core::Node`] many times over, on simulated links, disks and
-//! runners, in virtual time, from a seed: the same seed gives the same run. It asks what a
-//! fleet owner asks: what if the cloud is cut off, a node dies, a host loses power?
+//! What happens to my fleet if the cloud is gone for a day, a disk is restored from an old backup, a
+//! gateway is stolen? A [`Scenario`] asks that in TOML. [`Scenario::expand`] draws from a seed what is left
+//! to chance and gives a [`Plan`]; [`run`] plays it with the node cores that ship
+//! ([`holm_node_core::Node`], real automerge documents and signatures included), on simulated links,
+//! disks, clocks and runners, in virtual time; the [`Outcome`] says which invariants did not hold, and
+//! what a picture of the run is drawn from. The same plan always gives the same run.
+//!
+//! ```
+//! use holm_simulations::{Options, Scenario, run};
+//!
+//! let text = r#"
+//! duration = "20s"
+//! [[group]]
+//! name = "node"
+//! count = 3
+//! [[submit]]
+//! at = "5s"
+//! on = "node/0"
+//! app = "web"
+//! count = 2
+//! [[fault]]
+//! at = "8s"
+//! for = "6s"
+//! kind = "crash"
+//! power_loss = true
+//! hosts = ["node/1"]
+//! "#;
+//! let plan = Scenario::parse("power", text).unwrap().expand(7).unwrap();
+//! let outcome = run(&plan, Options::default()).unwrap();
+//! assert!(outcome.passed(), "{:?}", outcome.violations);
+//! ```
+//!
+//! The rooms: [`scenario`] (what is asked), [`des`] (the engine), judges (what must hold), [`outcome`]
+//! (what came of it). `scenarios/` holds the library, [`scenario::library`] reads it.
+//!
+//! **Stories.** [`World`] is the same engine, moved by hand, for tests that read like a story:
 //!
 //! ```
 //! use holm_simulations::World;
@@ -14,17 +47,21 @@
 //! world.apply(a, "name = \"web\"\ntype = \"service\"\nreplicas = 2\n[run.process]\ncommand = [\"serve\"]").unwrap();
 //! world.run(Duration::from_secs(5));
 //! assert_eq!(world.runners("web").len(), 2);
-//! assert!(world.converged(&[a, b]));
+//! assert!(world.converged(&[a, b]) && world.violations().is_empty());
 //! ```
 //!
-//! A task whose environment has `SIM_RUN_MS` ends by itself after that time with exit code 0;
-//! any other runs until it is stopped.
+//! A task whose environment has `SIM_RUN_MS` ends by itself after that time with the exit code
+//! `SIM_EXIT` (0 if absent); any other runs until it is stopped, which takes it `SIM_STOP_MS`.
 
-mod host;
+pub mod des;
+mod error;
 mod judge;
-mod links;
+pub mod outcome;
+pub mod scenario;
 mod world;
 
-pub use host::Crash;
-pub use judge::Runner;
-pub use world::{HostId, World};
+pub use des::{Options, Verify, run};
+pub use error::SimError;
+pub use outcome::{Invariant, Outcome, Violation};
+pub use scenario::{Plan, Scenario};
+pub use world::{Crash, HostId, Runner, World};

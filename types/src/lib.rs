@@ -31,6 +31,7 @@ mod ids;
 mod incarnation;
 pub mod keys;
 pub mod manifest;
+pub mod marks;
 pub mod presence;
 mod time;
 pub mod token;

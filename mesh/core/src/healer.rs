@@ -2,7 +2,7 @@
 //! together again. Every known peer without a connection is dialled, with a back-off that grows
 //! per peer and a jitter that keeps a whole site from dialling at the same instant.
 
-use holm_types::{Mono, NodeId, presence::MAX_ADDRESSES};
+use holm_types::{Mono, NodeId, presence::MAX_ADDRESSES, sometimes};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::{collections::BTreeMap, time::Duration};
@@ -104,6 +104,7 @@ impl Healer {
             && !peer.connected
             && peer.delay > first * 8
         {
+            sometimes!("a long wait before a dial is cut short");
             peer.delay = first;
             peer.next = peer.next.min(now.after(first));
         }

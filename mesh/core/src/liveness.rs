@@ -3,7 +3,7 @@
 //! the number of members ([`Config::max_heard_per_second`]), and each heartbeat says when to
 //! expect the next, so nodes of different opinion about it still agree.
 
-use holm_types::{Mono, NodeId, presence::Presence, view::Liveness};
+use holm_types::{Mono, NodeId, presence::Presence, sometimes, view::Liveness};
 use std::{collections::BTreeMap, time::Duration};
 
 /// How patient a node is.
@@ -35,6 +35,8 @@ struct Member {
     heard_at: Mono,
     interval: Duration,
     dead_since: Option<Mono>,
+    /// Gossip of it has put off its death once since its last heartbeat.
+    put_off: bool,
 }
 
 /// What this node believes about the others.
@@ -61,6 +63,7 @@ impl Members {
             heard_at: now,
             interval,
             dead_since: None,
+            put_off: false,
         });
     }
 
@@ -71,9 +74,11 @@ impl Members {
         if let Some(last) = &member.presence
             && (presence.incarnation, presence.seq) <= (last.incarnation, last.seq)
         {
+            sometimes!("an old heartbeat is ignored");
             return false;
         }
         member.heard_at = now;
+        member.put_off = false;
         member.interval = Duration::from_millis(u64::from(presence.every_ms))
             .clamp(self.config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL);
         let state = if presence.leaving { Liveness::Left } else { Liveness::Alive };
@@ -81,6 +86,22 @@ impl Members {
         member.presence = Some(presence);
         self.set(node, state, now);
         true
+    }
+
+    /// A member said something that is no heartbeat. Over a connection of its own (`direct`) that is
+    /// a sign of life like any other. Gossip may be old, or repeated by somebody else: it puts off the
+    /// member's death once and no more. When a link is mended, other words often come before the next
+    /// heartbeat, and a node must not be held for dead while it is being heard.
+    pub fn spoke(&mut self, node: &NodeId, direct: bool, now: Mono) {
+        let Some(member) = self.members.get_mut(node) else { return };
+        if !matches!(member.state, Liveness::Alive | Liveness::Suspect) || (member.put_off && !direct) {
+            return;
+        }
+        if member.state == Liveness::Suspect {
+            sometimes!("an overdue node speaks before it is held for dead");
+        }
+        member.put_off |= !direct;
+        member.heard_at = now;
     }
 
     /// The last connection to a member is gone: it is suspect at once. Only silence makes it
@@ -122,6 +143,9 @@ impl Members {
         let Some(member) = self.members.get_mut(&node) else { return };
         if member.state == state {
             return;
+        }
+        if member.state == Liveness::Dead && state == Liveness::Alive {
+            sometimes!("a dead node is alive again");
         }
         member.state = state;
         member.dead_since = matches!(state, Liveness::Dead | Liveness::Left).then_some(now);
@@ -202,6 +226,27 @@ mod tests {
         let mut members = Members::new(Config::default());
         members.expect(NODE, at(0));
         members
+    }
+
+    #[test]
+    fn words_that_are_no_heartbeat_put_off_a_death_and_gossip_only_once() {
+        let mut members = Members::new(Config::default());
+        let node = NodeId([7; 32]);
+        let at = |ms: u64| Mono(Duration::from_millis(ms));
+        members.expect(node, at(0));
+        members.tick(at(4_000));
+        members.spoke(&node, false, at(4_000));
+        members.tick(at(8_000));
+        assert_eq!(members.liveness(&node), Some(Liveness::Suspect), "put off");
+        members.spoke(&node, false, at(8_000));
+        members.spoke(&node, true, at(8_100));
+        members.tick(at(12_000));
+        assert_eq!(members.liveness(&node), Some(Liveness::Suspect), "heard directly");
+        members.spoke(&node, false, at(12_000));
+        members.tick(at(12_700));
+        assert_eq!(members.liveness(&node), Some(Liveness::Dead), "gossip puts off no second time");
+        members.spoke(&node, true, at(12_800));
+        assert_eq!(members.liveness(&node), Some(Liveness::Dead), "only a heartbeat brings it back");
     }
 
     #[test]

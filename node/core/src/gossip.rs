@@ -11,6 +11,7 @@ use holm_types::{
     change::{SignedChange, Value, keys_of},
     event::EventKind,
     presence::{MAX_ADDRESSES, Presence},
+    sometimes,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -70,6 +71,7 @@ impl Node {
         }
         let every = self.members.interval();
         self.presence_at = now.mono.after(every);
+        self.presence_last = now.mono;
         // Resources come and go and `reschedule` waits for time to pass: look again now and then.
         self.deciding.request(now.mono);
         self.presence_seq += 1;
@@ -139,6 +141,7 @@ impl Node {
             return Some(());
         }
         let subject = chain.verify(&self.config.mesh).ok()?.subject;
+        sometimes!("a member introduces itself by heartbeat");
         (subject == source && self.state.add_member(chain, now.wall).is_ok()).then(|| self.refresh_members(now.mono))
     }
 
@@ -176,7 +179,10 @@ impl Node {
                     }
                 }
                 Outcome::Known => {}
-                Outcome::Orphan => self.hurry_repair(now.mono),
+                Outcome::Orphan => {
+                    sometimes!("a change waits for what it follows");
+                    self.hurry_repair(now.mono);
+                }
                 Outcome::Refused(why) => {
                     let event = self.event(now.wall, EventKind::Rejected, None, None, why);
                     out.push(event);

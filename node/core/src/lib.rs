@@ -25,6 +25,7 @@ mod apply;
 mod config;
 mod enrol;
 mod gossip;
+mod inspect;
 mod io;
 mod journal;
 mod merging;
@@ -37,5 +38,6 @@ mod replicate;
 mod tasks;
 
 pub use config::Config;
+pub use inspect::Waiting;
 pub use io::{Effect, Found, FoundState, Input, RequestId, RunnerInput, StartTask};
 pub use node::{Node, NodeError};

@@ -8,6 +8,7 @@ use holm_types::{
     cert::Claims,
     change::SignedChange,
     event::{Event, EventKind},
+    sometimes,
     view::{Liveness, NodeInfo, NodeView, View},
 };
 use rand::SeedableRng;
@@ -74,6 +75,8 @@ pub struct Node {
     pub(crate) idempotent: VecDeque<(String, serde_json::Value)>,
     pub(crate) presence_seq: u64,
     pub(crate) presence_at: Mono,
+    /// When this node last spoke.
+    pub(crate) presence_last: Mono,
     pub(crate) repair_at: Mono,
     pub(crate) peers_saved: bool,
     pub(crate) started: Mono,
@@ -117,6 +120,7 @@ impl Node {
             idempotent: VecDeque::new(),
             presence_seq: 0,
             presence_at: now.mono,
+            presence_last: now.mono,
             repair_at: now.mono.after(config.repair_every),
             peers_saved: true,
             started: now.mono,
@@ -162,11 +166,14 @@ impl Node {
     /// Words of a node that is held for dead, or that was, mean that the links are mended: what
     /// it wrote meanwhile may come before its heartbeat does.
     fn notice_return(&mut self, now: Now, input: &Input) {
-        let (Input::Gossip { source: node, .. } | Input::Frame { from: node, .. } | Input::PeerUp { node, .. }) = input
-        else {
-            return;
+        let (node, direct) = match input {
+            Input::Gossip { source, .. } => (source, false),
+            Input::Frame { from: node, .. } | Input::PeerUp { node, .. } => (node, true),
+            _ => return,
         };
+        self.members.spoke(node, direct, now.mono);
         if self.members.liveness(node) == Some(Liveness::Dead) {
+            sometimes!("a node that is held for dead speaks");
             self.merging.hold(now.mono, NODE_BACK);
         }
     }

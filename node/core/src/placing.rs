@@ -11,6 +11,7 @@ use holm_types::{
     change::{Value, keys_of},
     event::EventKind,
     manifest::Run,
+    sometimes,
     view::{AppView, Assignment, Liveness, NodeView, TaskState, TaskStatus, View},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -29,6 +30,7 @@ impl Node {
             return;
         }
         if let Some(until) = self.merging.holds(now.mono) {
+            sometimes!("decisions wait while parts of the mesh merge");
             self.deciding.request_at(until);
             return;
         }
@@ -65,6 +67,7 @@ impl Node {
             node.described && node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none()
         };
         if self.nodes.values().any(unheard) {
+            sometimes!("decisions wait for members that were never heard");
             return true;
         }
         if !self.with_view(|_, view| names_unknown_nodes(view)) {
@@ -72,6 +75,7 @@ impl Node {
             return false;
         }
         let since = *self.unknown_since.get_or_insert(now.mono);
+        sometimes!("a slot is held by a node of which nothing is known");
         now.mono.since(since) < UNKNOWN_GRACE
     }
 
@@ -165,6 +169,7 @@ impl Node {
         if self.tasks.queue.get(&group).is_some_and(|queued| queued.contains_key(&key)) {
             return;
         }
+        sometimes!("an assignment is refused");
         let status = TaskStatus {
             refused: true,
             reason: reason.clone(),

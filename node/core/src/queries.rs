@@ -110,8 +110,11 @@ impl Node {
                 for assignment in slot_view.assignments.iter().filter(|a| told.insert(key(a))) {
                     let holds = held.is_some_and(|h| key(h) == key(assignment)) && app.live;
                     let state = seen_state(view, assignment);
-                    // Of an app that was removed only what still runs is of interest.
-                    let over = state.is_terminal() || assignment.refused() || !app.live && state == TaskState::Lost;
+                    // Nothing will come of an assignment that lost its slot before its node took it up; and of an
+                    // app that was removed only what still runs is of interest.
+                    let never_was = assignment.status.is_none();
+                    let gone = never_was || !app.live && state == TaskState::Lost;
+                    let over = state.is_terminal() || assignment.refused() || gone;
                     if holds || params.all || !over {
                         rows.push(task_row(view, app, *slot, assignment, state));
                     }

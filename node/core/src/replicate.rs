@@ -8,9 +8,13 @@ use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
 use holm_state::State;
 use holm_types::{
     ActorId, Digest, DocId, Mono, NodeId, Now, Scope, cert::CertChain, change::SignedChange, event::EventKind,
+    sometimes,
 };
 use rand::{RngExt, seq::IteratorRandom};
+use std::time::Duration;
 
+/// Heartbeats for newcomers are so far apart at least.
+const NEWCOMERS: Duration = Duration::from_millis(250);
 /// Key of the peer store among the store's local rows.
 const PEERS_KEY: &str = "peers";
 
@@ -60,10 +64,14 @@ impl Node {
         if claims.subject != node {
             return self.count("peer_without_certificate");
         }
+        let known = self.state.members().contains_key(&node);
         if self.state.add_member(chain, now.wall).is_err() {
             return self.count("peer_without_certificate");
         }
-        self.refresh_members(now.mono);
+        // A known member costs no look at all the others: hundreds may connect at once.
+        if !known {
+            self.refresh_members(now.mono);
+        }
         let mut scopes = vec![Scope::Mesh];
         if claims.site == self.claims.site {
             scopes.push(Scope::Site(claims.site.clone()));
@@ -75,8 +83,9 @@ impl Node {
             self.send(node, &opening, out);
         }
         self.peers.insert(node, Peer { relayed, scopes });
-        // The newcomer should hear soon who is here.
-        self.presence_at = now.mono;
+        // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
+        // once, as many heartbeats from everyone to everyone would drown the mesh.
+        self.presence_at = self.presence_at.min(self.presence_last.after(NEWCOMERS).max(now.mono));
         let detail = format!("{} at {address}", claims.name);
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
     }
@@ -171,6 +180,7 @@ impl Node {
     pub(crate) fn resume_rounds(&mut self, out: &mut Vec<Effect>) {
         for (peer, scope) in std::mem::take(&mut self.resume) {
             if self.peers.contains_key(&peer) {
+                sometimes!("a repair goes on in another round");
                 let opening = repair::open(&Documents(&self.state), &scope);
                 self.send(peer, &opening, out);
             }

@@ -8,6 +8,7 @@ use holm_types::{
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
     manifest::{Amounts, AppType},
+    sometimes,
     view::{AppView, TaskState, TaskStatus},
 };
 use std::collections::BTreeMap;
@@ -103,33 +104,49 @@ impl Node {
         for Found { id, env, state } in found {
             let Some((task, local)) = self.recognise(&id, &env) else {
                 // Nothing is known of it: it was not started by this mesh's node.
+                sometimes!("a found task is not known");
                 out.push(Effect::Stop(id));
                 continue;
             };
+            let told = self.end_was_told(&task, &local.group);
+            let ended = |exit_code, finished_at, restarts, output| RunnerInput::Ended {
+                id: id.clone(),
+                exit_code,
+                finished_at,
+                restarts,
+                restarting: false,
+                output,
+                reason: String::new(),
+            };
             let app_name = local.app_name.clone();
             match state {
-                // Its end was told before: it says no more.
-                FoundState::Exited { .. } if self.has_ended(&task) => {}
+                // It says no more.
+                FoundState::Exited { .. } if told => {}
                 FoundState::Alive { pid, started_at, restarts } => {
+                    sometimes!("a running task is adopted");
+                    let stopping = local.stop_as.is_some();
                     self.tasks.insert(task, local);
                     if let Some(pid) = pid {
                         self.on_started(now, &id, pid, restarts, started_at, out);
                         let detail = format!("pid {pid}");
                         out.push(self.event(now.wall, EventKind::Adopted, Some(&app_name), Some(&id), detail));
                     }
+                    if stopping {
+                        sometimes!("a task is found that was being stopped");
+                        out.push(Effect::Stop(id));
+                    }
                 }
                 FoundState::Exited { exit_code, finished_at, restarts, output } => {
+                    sometimes!("the end of a task is found");
                     self.tasks.insert(task, local);
-                    let ended = RunnerInput::Ended {
-                        id,
-                        exit_code: Some(exit_code),
-                        finished_at,
-                        restarts,
-                        restarting: false,
-                        output,
-                        reason: String::new(),
-                    };
-                    self.on_runner(now, ended, out);
+                    self.on_runner(now, ended(Some(exit_code), finished_at, restarts, output), out);
+                }
+                // What was being stopped has stopped with the host.
+                FoundState::Gone if local.stop_as.is_some() => {
+                    sometimes!("the host went down while a task was being stopped");
+                    let restarts = local.status.restarts;
+                    self.tasks.insert(task, local);
+                    self.on_runner(now, ended(None, now.wall, restarts, Vec::new()), out);
                 }
                 // Reconciliation starts it again if it is still wanted.
                 FoundState::Gone => {}
@@ -137,12 +154,25 @@ impl Node {
         }
     }
 
-    fn has_ended(&self, task: &LocalTask) -> bool {
-        let slot = self.state.apps().get(&task.app).and_then(|app| app.slots.get(&task.slot));
-        slot.is_none_or(|slot| {
-            let own = slot.assignments.iter().find(|a| a.epoch == task.epoch && a.placement.node == self.me);
-            own.is_none_or(|assignment| assignment.state().is_terminal())
-        })
+    /// Whether the end of a task was told before, or concerns nobody any more.
+    fn end_was_told(&self, task: &LocalTask, group: &Group) -> bool {
+        if let Some(said) = self.last_said(group, task.slot, task.epoch) {
+            return said.state.is_terminal();
+        }
+        let app = self.state.apps().get(&task.app).filter(|app| app.generation == task.generation);
+        let assignments = app.and_then(|app| app.slots.get(&task.slot)).map(|slot| &slot.assignments);
+        !assignments.into_iter().flatten().any(|a| a.epoch == task.epoch && a.placement.node == self.me)
+    }
+
+    /// What this node last said of a task. Read from the document, not from the view: the view knows
+    /// only the present generation of an app, and tasks of an older one may be found as well.
+    fn last_said(&self, group: &Group, slot: Slot, epoch: Epoch) -> Option<TaskStatus> {
+        let registers = self.state.registers(&group.doc())?;
+        let said = registers.get(&keys_of::status(slot, epoch, &self.me))?.first()?;
+        match &said.value {
+            Value::Bytes(bytes) => TaskStatus::decode(bytes).ok(),
+            Value::Uint(_) | Value::Text(_) => None,
+        }
     }
 
     /// A found task says in its environment what it is.
@@ -159,13 +189,17 @@ impl Node {
             .and_then(|view| view.slots.get(&slot))
             .and_then(|slot| slot.assignments.iter().find(|a| a.epoch == epoch && a.placement.node == self.me));
         let template = assignment.map_or(Digest([0; 32]), |a| a.placement.template);
-        let status = assignment.and_then(|a| a.status.clone());
-        let status = status.filter(|s| !s.state.is_terminal()).unwrap_or_else(|| TaskStatus::new(TaskState::Starting));
         let group = Group { app, generation, index: AppView::group_of(kind, slot) };
+        let status = self.last_said(&group, slot, epoch).filter(|said| !said.state.is_terminal());
+        let status = status.unwrap_or_else(|| TaskStatus::new(TaskState::Starting));
         let resources = view.map(|view| view.manifest.resources.amounts()).unwrap_or_default();
-        let state = TaskState::Starting;
+        // What was being stopped when the agent went is stopped: its state never goes back. What it
+        // would have become is not known any more, but it was this node that ended it.
+        let stopping = status.state == TaskState::Stopping;
+        let stop_as = stopping.then(|| (TaskState::Cancelled, status.reason.clone()));
+        let state = if stopping { TaskState::Stopping } else { TaskState::Starting };
         let task = LocalTask { id: id.clone(), app, generation, slot, epoch, template, state };
-        Some((task, Local { group, app_name: name, resources, status, stop_as: None }))
+        Some((task, Local { group, app_name: name, resources, status, stop_as }))
     }
 
     pub(crate) fn on_runner(&mut self, now: Now, event: RunnerInput, out: &mut Vec<Effect>) {
@@ -212,8 +246,8 @@ impl Node {
         local.status.pid = Some(pid);
         local.status.restarts = restarts;
         local.status.started_at = Some(started_at);
-        local.status.reason.clear();
         if local.stop_as.is_none() {
+            local.status.reason.clear();
             self.tasks.set_state(id, TaskState::Running);
         }
         self.queue_status(now, id);

@@ -1,6 +1,6 @@
 //! What a user is told.
 
-use crate::world::{World, amounts, id};
+use crate::world::{World, amounts, id, in_a_container};
 use holm_scheduler::{app_row, coordinator, explain};
 use holm_types::{
     api::AppState,
@@ -130,7 +130,7 @@ fn an_old_revision_and_an_unsupported_app_are_named() {
     let mut world = World::of(1).with("web", "type = \"service\"").running();
     world.apply_revision("web", "type = \"service\"", 2);
     assert_eq!(reason(&world, "web"), "it has an older revision and is replaced when its turn comes");
-    world.apply_run("box", "type = \"service\"", "[run.container]\nimage = \"a\"");
+    world.apply_unknown("box", "type = \"service\"", in_a_container);
     assert_eq!(reason(&world, "box"), "this version does not run containers");
     let view = world.app_mut("web");
     Arc::make_mut(&mut view.manifest).kind = AppType::Cron;

@@ -1,6 +1,6 @@
 //! What a node does about its own tasks. The node is `n1`.
 
-use crate::world::{World, amounts, id};
+use crate::world::{World, amounts, id, in_a_container};
 use holm_scheduler::{LocalAction, LocalTask, reconcile};
 use holm_types::{
     Digest, Epoch, Slot, TaskId,
@@ -213,7 +213,7 @@ fn a_node_that_leaves_keeps_its_tasks_until_others_run_them() {
 #[test]
 fn an_assignment_of_what_this_version_does_not_run_is_refused() {
     let mut world = World::of(1);
-    world.apply_run("box", "type = \"service\"", "[run.container]\nimage = \"a\"");
+    world.apply_unknown("box", "type = \"service\"", in_a_container);
     world.assigned("box", 0, 1, 1);
     assert_eq!(actions(&world, &[]), ["refuse 0/1: this version does not run containers"]);
 }

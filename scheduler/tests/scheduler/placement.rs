@@ -1,12 +1,12 @@
 //! Where a task goes.
 
-use crate::world::{World, amounts, id};
+use crate::world::{World, amounts, id, in_a_container};
 use holm_scheduler::{Decision, MAX_TASKS_PER_NODE, coordinator, decide};
 use holm_types::{
-    manifest::{AppType, PartitionPolicy},
+    manifest::{AppType, PartitionPolicy, Run, WasmRun},
     view::{AppView, Liveness, TaskState},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 const SERVICE: &str = "type = \"service\"";
 
@@ -206,17 +206,10 @@ fn ten_thousand_slots_are_decided_in_one_call() {
 #[test]
 fn what_this_version_does_not_run_is_left_alone() {
     let mut world = World::of(2);
-    world.apply_run("wasm", SERVICE, "[run.wasm]\ncomponent = \"a.wasm\"");
-    world.apply_run("box", SERVICE, "[run.container]\nimage = \"a\"");
-    for (app, change) in [("cron", true), ("fence", false)] {
-        world.apply(app, SERVICE);
-        let view = world.app_mut(app);
-        let manifest = Arc::make_mut(&mut view.manifest);
-        match change {
-            true => manifest.kind = AppType::Cron,
-            false => manifest.partition.policy = PartitionPolicy::Fence,
-        }
-    }
+    world.apply_unknown("box", SERVICE, in_a_container);
+    world.apply_unknown("wasm", SERVICE, |m| m.run = Run::Wasm(WasmRun { component: "a.wasm".into() }));
+    world.apply_unknown("cron", SERVICE, |m| m.kind = AppType::Cron);
+    world.apply_unknown("fence", SERVICE, |m| m.partition.policy = PartitionPolicy::Fence);
     assert_eq!(world.decided(), []);
 }
 

@@ -3,7 +3,7 @@
 use holm_scheduler::{Context, Decision, decide, holder};
 use holm_types::{
     DocId, Epoch, Label, NodeId, Slot,
-    manifest::{Amounts, Format, Manifest},
+    manifest::{Amounts, ContainerRun, Format, Manifest, Run},
     view::{AppView, Assignment, Liveness, NodeInfo, NodeView, Placement, SlotView, TaskState, TaskStatus, View},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -96,9 +96,20 @@ impl World {
         self.apply_run(app, manifest, &format!("[run.process]\ncommand = [\"/bin/true\", \"{revision}\"]"));
     }
 
-    pub fn apply_run(&mut self, app: &str, manifest: &str, run: &str) {
+    fn apply_run(&mut self, app: &str, manifest: &str, run: &str) {
         let text = format!("name = \"{app}\"\n{manifest}\n{run}");
-        let manifest = Manifest::parse(&text, Format::Toml).unwrap();
+        self.put(app, Manifest::parse(&text, Format::Toml).unwrap());
+    }
+
+    /// An app that a later version admitted: this one's parser would not.
+    pub fn apply_unknown(&mut self, app: &str, manifest: &str, change: impl FnOnce(&mut Manifest)) {
+        self.apply(app, manifest);
+        let mut manifest = (*self.app(app).manifest).clone();
+        change(&mut manifest);
+        self.put(app, manifest);
+    }
+
+    fn put(&mut self, app: &str, manifest: Manifest) {
         let doc = self.doc(app);
         let template = manifest.template();
         let entry = self.view.apps.entry(doc).or_insert_with(|| AppView {
@@ -229,4 +240,9 @@ impl World {
         }
         counts
     }
+}
+
+/// A change for [`World::apply_unknown`].
+pub fn in_a_container(manifest: &mut Manifest) {
+    manifest.run = Run::Container(ContainerRun { image: "a".into(), command: Vec::new() });
 }

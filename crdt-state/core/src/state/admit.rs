@@ -104,6 +104,7 @@ impl State {
     fn notice_own(&mut self, change: &SignedChange) {
         let Some(theirs) = change.change.actors.first().filter(|_| change.author == self.me) else { return };
         if theirs.incarnation() >= self.actor.incarnation() {
+            holm_types::sometimes!("a node hears changes of its own that it had lost");
             self.counters.add("own_actor_returned", 1);
             self.begin_incarnation(self.actor.incarnation().beyond(theirs.incarnation()));
         }

@@ -1,0 +1,171 @@
+//! A disk under a node's documents. It knows what was synced and what was not: an agent's death
+//! loses nothing that was written, a power loss all that was not synced, or the later part of it.
+
+use holm_state::{Batch, Row, StoreError, StoreRead, StoreWrite, Table};
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+type Key = (Table, Vec<u8>);
+type Rows = BTreeMap<Key, Arc<[u8]>>;
+/// Rows as a batch writes them.
+type Writes = Vec<(Key, Option<Arc<[u8]>>)>;
+
+/// An older state of a disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backup(Rows);
+
+#[derive(Debug, Default)]
+struct Platter {
+    /// What is visible: synced or not.
+    rows: Rows,
+    /// What would survive, where it differs: the value before the first write that was not synced.
+    before: BTreeMap<Key, Option<Arc<[u8]>>>,
+    /// Batches since the last sync, the oldest first.
+    unsynced: Vec<Writes>,
+}
+
+/// See the [module](self). Clones are handles of one disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SimDisk(Arc<Mutex<Platter>>);
+
+impl SimDisk {
+    fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Power is lost: of the batches that were not synced the first `survivors` are there, whole.
+    pub(crate) fn lose_power(&self, survivors: usize) {
+        let mut platter = self.platter();
+        for (key, value) in std::mem::take(&mut platter.before) {
+            set(&mut platter.rows, key, value);
+        }
+        for (key, value) in std::mem::take(&mut platter.unsynced).into_iter().take(survivors).flatten() {
+            set(&mut platter.rows, key, value);
+        }
+    }
+
+    /// Batches that a power loss would lose now.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.platter().unsynced.len()
+    }
+
+    /// What a backup of this moment would hold: what is synced.
+    pub(crate) fn backup(&self) -> Backup {
+        let platter = self.platter();
+        let mut rows = platter.rows.clone();
+        for (key, value) in &platter.before {
+            set(&mut rows, key.clone(), value.clone());
+        }
+        Backup(rows)
+    }
+
+    /// Puts an older state in place of what is there.
+    pub(crate) fn restore(&self, backup: &Backup) {
+        *self.platter() = Platter { rows: backup.0.clone(), ..Platter::default() };
+    }
+
+    /// Whether a row is there and would survive a power loss.
+    pub(crate) fn holds_durably(&self, table: Table, key: &[u8]) -> bool {
+        let platter = self.platter();
+        let key = (table, key.to_vec());
+        match platter.before.get(&key) {
+            Some(value) => value.is_some(),
+            None => platter.rows.contains_key(&key),
+        }
+    }
+
+    /// The keys of a table that begin with `prefix`, and the length of their values.
+    pub(crate) fn sizes(&self, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>, usize)> {
+        let platter = self.platter();
+        let from = (Bound::Included((table, prefix.to_vec())), Bound::Unbounded);
+        let rows = platter.rows.range(from).take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
+        rows.map(|((_, key), value)| (key.clone(), value.len())).collect()
+    }
+}
+
+fn set(rows: &mut Rows, key: Key, value: Option<Arc<[u8]>>) {
+    match value {
+        Some(value) => rows.insert(key, value),
+        None => rows.remove(&key),
+    };
+}
+
+impl StoreRead for SimDisk {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.platter().rows.get(&(table, key.to_vec())).map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded((table, after.to_vec())),
+            _ => Bound::Included((table, prefix.to_vec())),
+        };
+        let platter = self.platter();
+        let rows = platter.rows.range((start, Bound::Unbounded));
+        let inside = rows.take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
+        Ok(inside.take(limit).map(|((_, key), value)| (key.clone(), value.to_vec())).collect())
+    }
+}
+
+impl StoreWrite for SimDisk {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        {
+            let mut platter = self.platter();
+            let mut written = Vec::with_capacity(batch.puts.len());
+            for (table, key, value) in &batch.puts {
+                let (key, value) = ((*table, key.clone()), value.as_deref().map(Arc::<[u8]>::from));
+                let old = platter.rows.get(&key).cloned();
+                platter.before.entry(key.clone()).or_insert(old);
+                set(&mut platter.rows, key.clone(), value.clone());
+                written.push((key, value));
+            }
+            platter.unsynced.push(written);
+        }
+        if batch.sync { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let mut platter = self.platter();
+        platter.before.clear();
+        platter.unsynced.clear();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &[u8], value: Option<&[u8]>, sync: bool) -> Batch {
+        Batch { puts: vec![(Table::Local, key.to_vec(), value.map(<[u8]>::to_vec))], sync }
+    }
+
+    fn rows(disk: &SimDisk) -> Vec<Row> {
+        disk.scan(Table::Local, b"", None, 99).unwrap()
+    }
+
+    fn row(key: &[u8], value: &[u8]) -> Row {
+        (key.to_vec(), value.to_vec())
+    }
+
+    #[test]
+    fn a_power_loss_takes_what_was_not_synced_or_the_later_part_of_it() {
+        let mut disk = SimDisk::default();
+        disk.write(&put(b"a", Some(b"1"), true)).unwrap();
+        disk.write(&put(b"a", Some(b"2"), false)).unwrap();
+        disk.write(&put(b"a", None, false)).unwrap();
+        disk.write(&put(b"b", Some(b"1"), false)).unwrap();
+        assert_eq!((rows(&disk), disk.unsynced()), (vec![row(b"b", b"1")], 3));
+        assert!(disk.holds_durably(Table::Local, b"a") && !disk.holds_durably(Table::Local, b"b"));
+        let backup = disk.backup();
+        disk.lose_power(1);
+        assert_eq!((rows(&disk), disk.unsynced()), (vec![row(b"a", b"2")], 0));
+        disk.restore(&backup);
+        assert_eq!(rows(&disk), [row(b"a", b"1")]);
+        disk.restore(&Backup::default());
+        assert!(rows(&disk).is_empty());
+    }
+}

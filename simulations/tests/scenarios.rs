@@ -1,0 +1,178 @@
+//! The library of scenarios over many seeds: at least 500 runs, one in a hundred twice.
+
+use holm_simulations::{
+    Options, Outcome, Plan, Scenario, Verify, run,
+    scenario::{FaultKind, LIBRARY, RandomFaults, library},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Seeds of each small scenario.
+const SEEDS: u64 = 28;
+/// Scenarios that take long, and how many seeds of them are run here; `make soak` runs more.
+const LARGE: &[(&str, u64)] = &[("mass_reconnect", 1), ("random_faults", 6)];
+/// One run in so many is done twice.
+const TWICE: usize = 100;
+/// Rare branches of the product that these runs must reach, or they do not test them.
+const MARKS: &[&str] = &[
+    "a change waits for what it follows",
+    "a dead node is alive again",
+    "a long wait before a dial is cut short",
+    "a node that is held for dead speaks",
+    "a repair goes on in another round",
+    "a running task is adopted",
+    "a task is found that was being stopped",
+    "a task waits until its predecessor here has ended",
+    "an old heartbeat is ignored",
+    "an overdue node speaks before it is held for dead",
+    "decisions wait for members that were never heard",
+    "decisions wait while parts of the mesh merge",
+    "the end of a task is found",
+    "the host went down while a task was being stopped",
+    "the loser of a slot stops itself",
+];
+
+fn plans() -> Vec<Plan> {
+    let mut plans = Vec::new();
+    for scenario in library().expect("the library can be read") {
+        let seeds = LARGE.iter().find(|(name, _)| *name == scenario.name).map_or(SEEDS, |(_, seeds)| *seeds);
+        plans.extend((0..seeds).map(|seed| scenario.expand(seed).expect("a scenario that makes sense")));
+    }
+    // The long ones first, so that no thread is left alone with one at the end.
+    plans.sort_by_key(|plan| std::cmp::Reverse(plan.hosts.len()));
+    plans
+}
+
+/// Runs all plans, one thread a processor, one world a thread.
+fn run_all(plans: &[Plan]) -> Vec<Outcome> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(plan) = plans.get(n) else { return };
+                    let outcome = run(plan, Options::default()).expect("a plan that can be set up");
+                    if n % TWICE == TWICE - 1 {
+                        let again = run(plan, Options::default()).expect("a plan that can be set up");
+                        assert!(again == outcome, "{} with seed {} went two ways", plan.name, plan.seed);
+                    }
+                    outcomes.lock().expect("no thread failed").push(outcome);
+                }
+            });
+        }
+    });
+    outcomes.into_inner().expect("no thread failed")
+}
+
+#[test]
+fn what_a_fleet_owner_fears_does_no_harm() {
+    let plans = plans();
+    assert!(plans.len() >= 500, "{} runs are too few", plans.len());
+    let outcomes = run_all(&plans);
+    let failed: Vec<String> = outcomes.iter().filter(|outcome| !outcome.passed()).map(described).collect();
+    assert!(failed.is_empty(), "{} of {} runs failed:\n{}", failed.len(), outcomes.len(), failed.join("\n"));
+    let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
+    for (mark, n) in outcomes.iter().flat_map(|outcome| &outcome.marks) {
+        *reached.entry(mark).or_default() += n;
+    }
+    let missing: Vec<&&str> = MARKS.iter().filter(|mark| !reached.contains_key(**mark)).collect();
+    assert!(missing.is_empty(), "never reached: {missing:?}; reached: {reached:#?}");
+}
+
+fn described(outcome: &Outcome) -> String {
+    let violations = outcome.violations.iter().map(|v| format!("  {} at {} ms: {}", v.invariant, v.at.0, v.detail));
+    let lines: Vec<String> = violations.take(3).collect();
+    format!("{} --seed {}\n{}", outcome.name, outcome.seed, lines.join("\n"))
+}
+
+#[test]
+fn the_library_is_whole_and_says_what_it_is_about() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let files = std::fs::read_dir(folder).expect("the folder of scenarios").flatten();
+    let files: BTreeSet<String> =
+        files.filter_map(|file| Some(file.path().file_stem()?.to_string_lossy().into_owned())).collect();
+    let names: BTreeSet<String> = LIBRARY.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(names, files, "name every file in src/scenario/library.rs");
+    assert!(names.len() >= 15);
+    let mut kinds = BTreeSet::new();
+    for scenario in library().expect("the library can be read") {
+        assert!(scenario.about.len() > 80, "{}: say what a fleet owner fears", scenario.name);
+        let plan = scenario.expand(3).expect("a scenario that makes sense");
+        kinds.extend(plan.faults.iter().map(|fault| fault.trouble.kind()));
+        let json = serde_json::to_string(&plan).expect("a plan can be written");
+        assert_eq!(serde_json::from_str::<Plan>(&json).expect("and read"), plan, "{}", scenario.name);
+    }
+    let all = [
+        FaultKind::Partition,
+        FaultKind::Oneway,
+        FaultKind::Crash,
+        FaultKind::Pause,
+        FaultKind::ClockJump,
+        FaultKind::LossBurst,
+        FaultKind::RelayDown,
+        FaultKind::NatRebind,
+        FaultKind::SlowDisk,
+        FaultKind::GossipStorm,
+        FaultKind::Upgrade,
+        FaultKind::Reconnect,
+        FaultKind::Liar,
+    ];
+    assert_eq!(kinds, all.into(), "every kind of fault is in the library");
+}
+
+fn named(name: &str) -> Scenario {
+    library().expect("the library can be read").into_iter().find(|s| s.name == name).expect("a scenario of this name")
+}
+
+#[test]
+fn a_fault_that_is_taken_out_changes_no_other() {
+    let scenario = named("random_faults");
+    let plan = scenario.expand(5).expect("a plan");
+    // Of fewer drawn faults each is the same as before.
+    let mut fewer = scenario.clone();
+    fewer.random_faults = scenario.random_faults.clone().map(|random| RandomFaults { count: 9, ..random });
+    let fewer = fewer.expand(5).expect("a plan").faults;
+    assert!(fewer.len() == 9 && fewer.iter().all(|fault| plan.faults.contains(fault)));
+    // The same hosts behave alike when one of them is missing: their keys, clocks and links follow from
+    // their own numbers.
+    let mut fewer = plan.clone();
+    fewer.hosts.remove(6);
+    fewer.faults.truncate(3);
+    let outcome = run(&fewer, Options::default()).expect("a plan that can be set up");
+    assert_eq!(outcome.timeline.samples.first().map(|sample| sample.up), Some(11));
+}
+
+#[test]
+fn a_remembered_verdict_changes_nothing() {
+    let plan = named("liar_node").expand(2).expect("a plan");
+    let remembered = run(&plan, Options::default()).expect("a run");
+    let each = run(&plan, Options::default().verify(Verify::Each)).expect("a run");
+    assert_eq!(remembered.trace_hash, each.trace_hash);
+    assert!(remembered.counters["lies"] > 100 && remembered.counters["node.bad_signatures"] > 0);
+}
+
+#[test]
+fn judges_see_what_they_are_there_for() {
+    let base = "duration = \"20s\"\n[[group]]\nname = \"node\"\ncount = 3\n";
+    let invariants = |text: &str| -> BTreeSet<String> {
+        let plan = Scenario::parse("judged", &format!("{base}{text}")).expect("a scenario").expand(1).expect("a plan");
+        let outcome = run(&plan, Options::default()).expect("a run");
+        outcome.violations.iter().map(|violation| violation.invariant.to_string()).collect()
+    };
+    assert_eq!(invariants(""), BTreeSet::new());
+    let nobody_behind_a_router = "[[fault]]\nat = \"5s\"\nfor = \"1s\"\nkind = \"nat_rebind\"\nhosts = [\"all\"]\n";
+    assert_eq!(invariants(nobody_behind_a_router), ["faults-fired".to_owned()].into());
+    assert_eq!(invariants("[check]\nmessages_per_s = 1\n"), ["bounded".to_owned()].into());
+    assert_eq!(invariants("[check]\ndocument_bytes = 10\n"), ["bounded".to_owned()].into());
+    let no_time = "[[submit]]\nat = \"19999ms\"\non = \"node/0\"\napp = \"late\"\n[check]\nconverge_within = \"2ms\"\n";
+    assert!(!invariants(no_time).is_empty(), "a fleet that has no time to come to rest is not at rest");
+}
