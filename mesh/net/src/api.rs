@@ -1,8 +1,9 @@
 //! What the owner of the network gives and gets.
 
 use crate::{
-    Limits, NetError, NetStream,
+    Limits, NetError, NetStream, Sockets, Spawn,
     counters::{Count, Counters},
+    ground::Ground,
 };
 use holm_types::{
     Incarnation, Label, MeshId, NodeId, Wall,
@@ -275,5 +276,18 @@ pub struct EnrolRequest {
 /// The certificate is not this key's in this mesh, an address cannot be listened on, limits
 /// contradict each other, or `SSLKEYLOGFILE` is set.
 pub async fn start(config: NetConfig, tasks: &mut tokio::task::JoinSet<()>) -> Result<Net, NetError> {
-    crate::swarm::start(config, tasks).await
+    let (net, task) = crate::swarm::open(config, Ground::system()?).await?;
+    tasks.spawn(task.run());
+    Ok(net)
+}
+
+/// Starts the network on `sockets` that are not the system's, with `spawn` to run all of its tasks:
+/// everything but QUIC and the resolution of names is as in [`start`]. For the simulator.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_on(config: NetConfig, sockets: impl Sockets, spawn: Spawn) -> Result<Net, NetError> {
+    let (net, task) = crate::swarm::open(config, Ground::on(sockets, spawn.clone())).await?;
+    spawn(Box::pin(task.run()));
+    Ok(net)
 }

@@ -36,6 +36,9 @@
 //!   [`NetHandle::counters`] tells what they cut. What strangers can occupy (unfinished
 //!   connections) makes room by dropping the oldest, so that silence cannot keep members out.
 //!
+//! * **Ground.** [`start`] stands on the system's sockets and tokio's executor. [`start_on`] has both
+//!   handed in ([`Sockets`], [`Spawn`]): the same gate, behaviours and swarm then run in a made-up world.
+//!
 //! No type of libp2p is public: whoever uses this crate can be tested, and simulated, without it.
 
 mod address;
@@ -46,6 +49,7 @@ mod enrol;
 mod error;
 mod gate;
 mod gossip;
+mod ground;
 mod hello;
 mod hints;
 mod ids;
@@ -58,8 +62,11 @@ mod swarm;
 mod transport;
 mod wire;
 
-pub use api::{EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, StreamError, start};
+pub use api::{
+    EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, StreamError, start, start_on,
+};
 pub use enrol::enrol;
 pub use error::NetError;
+pub use ground::{Accepted, Sockets, Spawn};
 pub use limits::Limits;
 pub use streams::NetStream;

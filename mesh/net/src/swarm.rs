@@ -18,7 +18,7 @@ use crate::{
 use futures::StreamExt;
 use holm_types::Mono;
 use libp2p::{PeerId, Swarm, swarm::SwarmEvent};
-pub(crate) use setup::start;
+pub(crate) use setup::open;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
@@ -62,7 +62,7 @@ enum Branch {
 
 impl Task {
     /// Runs until the owner drops its handle or its events.
-    async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

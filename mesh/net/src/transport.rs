@@ -1,16 +1,19 @@
 //! TCP with noise and yamux, and QUIC, over names or addresses: what carries the gate.
 
 use crate::{NetError, limits::Limits, muxer::Yamux};
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
-    PeerId, Transport,
+    Multiaddr, PeerId, Transport,
     core::{
         muxing::StreamMuxerBox,
         transport::{Boxed, OrTransport},
         upgrade,
     },
-    dns, identity, noise, quic, tcp,
+    dns, identity,
+    multiaddr::Protocol,
+    noise, quic, tcp,
 };
-use std::ffi::OsString;
+use std::{error::Error, ffi::OsString, net::IpAddr};
 
 /// An authenticated, multiplexed connection: what every transport below the gate yields.
 pub(crate) type Link = (PeerId, StreamMuxerBox);
@@ -24,19 +27,29 @@ pub(crate) fn refuse_key_log(variable: Option<OsString>) -> Result<(), NetError>
     }
 }
 
-/// The transport below the gate. It proves keys; it does not know who is a member.
+/// The transport below the gate, on the system's sockets. It proves keys; it does not know who is a member.
 pub(crate) fn base(key: &identity::Keypair, limits: &Limits) -> Result<Boxed<Link>, NetError> {
-    let noise =
-        noise::Config::new(key).map_err(|e| NetError::Setup { what: "the noise handshake", why: e.to_string() })?;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::new().nodelay(true))
-        .upgrade(upgrade::Version::V1Lazy)
-        .authenticate(noise)
-        .multiplex(Yamux::new(limits))
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let tcp = secured(tcp::tokio::Transport::new(tcp::Config::new().nodelay(true)), key, limits)?;
     let quic = quic::tokio::Transport::new(quic_config(key, limits))
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
     let both = OrTransport::new(quic, tcp).map(|either, _| either.into_inner()).boxed();
     with_names(both)
+}
+
+/// Makes authenticated, multiplexed connections of a transport's bare streams.
+pub(crate) fn secured<T>(streams: T, key: &identity::Keypair, limits: &Limits) -> Result<Boxed<Link>, NetError>
+where
+    T: Transport<Error: Error + Send + Sync, ListenerUpgrade: Send, Dial: Send> + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let noise =
+        noise::Config::new(key).map_err(|e| NetError::Setup { what: "the noise handshake", why: e.to_string() })?;
+    Ok(streams
+        .upgrade(upgrade::Version::V1Lazy)
+        .authenticate(noise)
+        .multiplex(Yamux::new(limits))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed())
 }
 
 fn quic_config(key: &identity::Keypair, limits: &Limits) -> quic::Config {
@@ -62,6 +75,21 @@ fn with_names(inner: Boxed<Link>) -> Result<Boxed<Link>, NetError> {
         }
     };
     Ok(transport)
+}
+
+/// Fails when another process holds the TCP port. libp2p binds with `SO_REUSEPORT`, so two nodes of
+/// one user would share the port without a word, and each would get half of the connections.
+pub(crate) fn probe(address: &Multiaddr) -> std::io::Result<()> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -6,25 +6,23 @@ use crate::{
     behaviour::{Behaviour, BehaviourEvent},
     counters::Counters,
     gate::{CLOCK_SLACK, Gate, GateShared},
+    ground::Ground,
     hints::Hints,
     ids,
     limits::Limits,
     outlet::Outlet,
     peers::Peers,
-    transport,
 };
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, Swarm, Transport,
     core::transport::{ListenerId, TransportError},
     identity,
-    multiaddr::Protocol,
-    swarm::{Config, SwarmEvent},
+    swarm::SwarmEvent,
 };
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU8, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, num::NonZeroU8, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
-    task::JoinSet,
     time::{Instant, timeout},
 };
 
@@ -34,9 +32,8 @@ const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Restarted peers that wait for their old connections to be closed.
 const MAX_STALE: usize = 64;
 
-/// See [`crate::start`].
-pub(crate) async fn start(config: NetConfig, tasks: &mut JoinSet<()>) -> Result<Net, NetError> {
-    transport::refuse_key_log(std::env::var_os("SSLKEYLOGFILE"))?;
+/// Opens the listeners on `ground`. The network lives while its task runs.
+pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task), NetError> {
     config.limits.check()?;
     check_identity(&config)?;
     let NetConfig { key, chain, mesh, incarnation, listen, mdns, clock, limits } = config;
@@ -46,8 +43,9 @@ pub(crate) async fn start(config: NetConfig, tasks: &mut JoinSet<()>) -> Result<
     let gate =
         GateShared::new(mesh, &chain, clock, &limits, counters.clone(), enrol_sender, (incarnation, stale_sender))?;
     let gate = Arc::new(gate);
-    let mut swarm = swarm(&ids::keypair_of(&key)?, mdns, &gate, &limits)?;
-    let seen = open_listeners(&mut swarm, &listen).await?;
+    let probe = ground.probe;
+    let mut swarm = swarm(&ids::keypair_of(&key)?, ground, mdns, &gate, &limits)?;
+    let seen = open_listeners(&mut swarm, probe, &listen).await?;
 
     let (outlet, events) = Outlet::new(&limits);
     let (command_sender, commands) = mpsc::channel(limits.commands);
@@ -75,8 +73,7 @@ pub(crate) async fn start(config: NetConfig, tasks: &mut JoinSet<()>) -> Result<
         started: Instant::now(),
     };
     seen.into_iter().for_each(|event| task.handle_event(event));
-    tasks.spawn(task.run());
-    Ok(Net { handle, events, streams, enrolments })
+    Ok((Net { handle, events, streams, enrolments }, task))
 }
 
 /// A certificate that no peer would accept is an error now, not a riddle later. One that has
@@ -95,13 +92,15 @@ fn check_identity(config: &NetConfig) -> Result<(), NetError> {
 
 fn swarm(
     key: &identity::Keypair,
+    ground: Ground,
     mdns: bool,
     gate: &Arc<GateShared>,
     limits: &Limits,
 ) -> Result<Swarm<Behaviour>, NetError> {
-    let transport = Gate::new(transport::base(key, limits)?, gate.clone()).boxed();
+    let transport = Gate::new((ground.transport)(key, limits)?, gate.clone()).boxed();
     let behaviour = Behaviour::new(key, mdns, limits, gate.counters.clone())?;
-    let config = Config::with_tokio_executor()
+    let config = ground
+        .executor
         .with_idle_connection_timeout(limits.idle_timeout)
         .with_max_negotiating_inbound_streams(limits.streams() / 2)
         .with_dial_concurrency_factor(NonZeroU8::MIN.saturating_add(3))
@@ -113,6 +112,7 @@ fn swarm(
 /// last listener, so whatever happens meanwhile is handed back, in order.
 async fn open_listeners(
     swarm: &mut Swarm<Behaviour>,
+    probe: fn(&Multiaddr) -> io::Result<()>,
     listen: &[String],
 ) -> Result<Vec<SwarmEvent<BehaviourEvent>>, NetError> {
     let mut waiting: Vec<(ListenerId, &String)> = Vec::new();
@@ -150,22 +150,7 @@ async fn open_listeners(
     }
 }
 
-/// Fails when another process holds the TCP port. libp2p binds with `SO_REUSEPORT`, so two nodes of
-/// one user would share the port without a word, and each would get half of the connections.
-fn probe(address: &Multiaddr) -> std::io::Result<()> {
-    let mut parts = address.iter();
-    let ip: IpAddr = match parts.next() {
-        Some(Protocol::Ip4(ip)) => ip.into(),
-        Some(Protocol::Ip6(ip)) => ip.into(),
-        _ => return Ok(()),
-    };
-    match parts.next() {
-        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
-        _ => Ok(()),
-    }
-}
-
-fn refused(text: &str, error: TransportError<std::io::Error>) -> NetError {
+fn refused(text: &str, error: TransportError<io::Error>) -> NetError {
     let why = match error {
         TransportError::MultiaddrNotSupported(_) => "only /tcp/PORT and /udp/PORT/quic-v1 are supported".to_owned(),
         TransportError::Other(error) => error.to_string(),

@@ -1,0 +1,78 @@
+//! Scenarios on the real stack over seeds, each run in a process of its own.
+
+use holm_simulations::{Outcome, scenario::FaultKind};
+use holm_swarm::fleet;
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const JOBS: usize = 2;
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_holm-swarm"))
+}
+
+fn scenario(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios").join(name)
+}
+
+/// Runs seeds of a scenario, the first one twice; all must hold.
+fn all_hold(name: &str, seeds: Range<u64>) -> Vec<Outcome> {
+    let file = scenario(name);
+    let results = fleet::run(program(), &file, seeds.clone(), JOBS, |_, _| {});
+    assert_eq!(results.len() as u64, seeds.end - seeds.start);
+    let outcomes: Vec<Outcome> = results
+        .into_iter()
+        .map(|(seed, result)| {
+            let outcome = result.unwrap_or_else(|why| panic!("{why}\n{}", fleet::replay(&file, seed)));
+            assert!(outcome.passed(), "{:#?}\n{}", outcome.violations, fleet::replay(&file, seed));
+            outcome
+        })
+        .collect();
+    for (n, outcome) in outcomes.iter().enumerate() {
+        let again = outcomes[..n].iter().find(|other| other.trace_hash == outcome.trace_hash);
+        assert_eq!(again.map(|other| other.seed), None, "two seeds, one run: {}", outcome.seed);
+    }
+    outcomes
+}
+
+#[test]
+fn both_sides_of_a_split_take_deployments_and_merge() {
+    for outcome in all_hold("split-plant.toml", 0..8) {
+        assert_eq!(outcome.counters["acknowledged"], 3);
+        assert!(outcome.counters["link_held"] > 0, "the cut held something back");
+        assert!(outcome.timeline.samples.iter().any(|sample| sample.parts == 2));
+    }
+}
+
+#[test]
+fn a_rough_day_ends_in_rest() {
+    for outcome in all_hold("rough-day.toml", 0..10) {
+        let kinds: Vec<FaultKind> = outcome.fired.keys().copied().collect();
+        assert!(kinds.len() == 9 && kinds.contains(&FaultKind::Crash), "{kinds:?}");
+    }
+}
+
+#[test]
+fn gateways_behind_routers_stay_in_the_mesh() {
+    for outcome in all_hold("behind-nat.toml", 0..4) {
+        assert!(outcome.counters["link_unheard"] > 0, "a router let somebody in");
+    }
+}
+
+#[test]
+fn what_this_layer_does_not_do_is_refused_by_name() {
+    for (fault, word) in [("liar", "liar"), ("gossip_storm", "gossip_storm"), ("relay_down", "relay_down")] {
+        let text = format!(
+            "duration = \"10s\"\n[[group]]\nname = \"n\"\ncount = 2\nrelay = true\n[[fault]]\nat = \"1s\"\nfor = \"1s\"\nkind = \"{fault}\"\nhosts = [\"n/0\"]\n"
+        );
+        let file = std::env::temp_dir().join(format!("holm-swarm-{}-{fault}.toml", std::process::id()));
+        std::fs::write(&file, text).unwrap();
+        let output = Command::new(program()).arg("one").arg(&file).output().unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && words.contains(word) && words.contains("layer des"), "{words}");
+    }
+}
