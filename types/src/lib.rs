@@ -33,6 +33,7 @@ pub mod keys;
 pub mod manifest;
 pub mod marks;
 pub mod presence;
+pub mod sabotage;
 mod time;
 pub mod token;
 pub mod view;

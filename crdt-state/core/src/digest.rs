@@ -58,6 +58,9 @@ impl Digests {
         }
         let Some(scope) = self.0.get_mut(scope) else { return };
         let bucket = scope.buckets.entry(bucket_of(doc)).or_default();
+        if bucket_of(doc).is_multiple_of(8) && holm_types::sabotaged!("a digest misses documents") {
+            return;
+        }
         bucket.docs.insert(*doc, digest);
         bucket.digest.take();
         scope.root.take();

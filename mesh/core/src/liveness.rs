@@ -77,6 +77,9 @@ impl Members {
             sometimes!("an old heartbeat is ignored");
             return false;
         }
+        if member.state == Liveness::Dead && holm_types::sabotaged!("a dead peer stays dead") {
+            return false;
+        }
         member.heard_at = now;
         member.put_off = false;
         member.interval = Duration::from_millis(u64::from(presence.every_ms))

@@ -13,7 +13,12 @@ use libp2p::{
     multiaddr::Protocol,
     noise, quic, tcp,
 };
-use std::{error::Error, ffi::OsString, net::IpAddr};
+use socket2::{Domain, Socket, Type};
+use std::{
+    error::Error,
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+};
 
 /// An authenticated, multiplexed connection: what every transport below the gate yields.
 pub(crate) type Link = (PeerId, StreamMuxerBox);
@@ -87,9 +92,20 @@ pub(crate) fn probe(address: &Multiaddr) -> std::io::Result<()> {
         _ => return Ok(()),
     };
     match parts.next() {
-        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        Some(Protocol::Tcp(port)) if port != 0 => hold((ip, port).into()),
         _ => Ok(()),
     }
+}
+
+/// Binds as libp2p does, IPv4 and IPv6 apart, but with nobody else on the port.
+fn hold(address: SocketAddr) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
 }
 
 #[cfg(test)]

@@ -52,6 +52,9 @@ impl Node {
         match write(self) {
             Ok((applied, effects)) => {
                 let result = to_json(&applied);
+                if holm_types::sabotaged!("an acknowledgement comes before the disk") {
+                    return out.push(Effect::Reply { id, result });
+                }
                 self.journal.after_persist(Effect::Reply { id, result });
                 effects.into_iter().for_each(|effect| self.journal.after_persist(effect));
             }

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Decisions are never held longer than this in one go: a mesh that merges all the time must
 /// still replace what it lost.
 const LONGEST: Duration = Duration::from_secs(10);
+/// After a hold of that length decisions are free for so long: words of a dead node that somebody
+/// repeats must not keep a mesh from replacing what it lost.
+const REST: Duration = Duration::from_secs(20);
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -21,9 +24,18 @@ impl Merging {
     pub(crate) fn hold(&mut self, now: Mono, time: Duration) {
         let until = now.after(time);
         if self.holds(now).is_none() {
+            if self.rests(now) {
+                return;
+            }
             self.since = Some(now);
         }
         self.until = Some(self.until.map_or(until, |old| old.max(until)));
+    }
+
+    /// Whether the last hold was cut short, a while ago.
+    fn rests(&self, now: Mono) -> bool {
+        let longest = self.since.map(|since| since.after(LONGEST));
+        longest.is_some_and(|longest| self.until > Some(longest) && now < longest.after(REST))
     }
 
     /// Until when decisions are held, if they are.
@@ -51,7 +63,9 @@ mod tests {
                 assert_eq!(merging.holds(at(ms)), Some(at(10_000)));
             }
         }
-        assert!(merging.holds(at(22_000)).is_none());
+        assert!(merging.holds(at(10_500)).is_none(), "it was held for as long as it may be");
+        merging.hold(at(22_000), second);
+        assert!(merging.holds(at(22_000)).is_none(), "and rests now");
         merging.hold(at(30_000), second);
         assert_eq!(merging.holds(at(30_500)), Some(at(31_000)));
     }

@@ -279,6 +279,10 @@ impl Node {
         self.local_dirty = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
+            // One that was never heard is missed by nobody.
+            if self.members.presence(&node).is_none() {
+                continue;
+            }
             let kind = match liveness {
                 Liveness::Alive => EventKind::NodeAlive,
                 Liveness::Suspect => EventKind::NodeSuspect,

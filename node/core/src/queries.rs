@@ -11,6 +11,7 @@ use holm_types::{
         ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow,
         TaskRow,
     },
+    manifest::AppType,
     view::{AppView, Assignment, Liveness, TaskState, View},
 };
 use serde::Serialize;
@@ -176,6 +177,17 @@ impl Node {
             Some(rows.collect::<Vec<_>>())
         });
         let rows = rows.ok_or_else(|| not_found(&namespace, &params.name))?;
+        let app = self.state.apps().get(&doc).map(|app| app.manifest.clone());
+        let slots = app.as_ref().and_then(|manifest| manifest.desired_slots()).unwrap_or(u32::MAX);
+        if app.is_some_and(|manifest| manifest.kind != AppType::Job) {
+            return Err(ApiError::Invalid(format!("{} is not a job: only jobs have results", params.name)));
+        }
+        if let Some(slot) = params.slot.filter(|slot| *slot >= slots) {
+            return Err(ApiError::NotFound(format!(
+                "{} has no slot {slot}: its {slots} tasks count from 0",
+                params.name
+            )));
+        }
         match (params.slot, rows.first()) {
             (Some(slot), None) => Err(ApiError::NotFound(format!("slot {slot} of {} has no result yet", params.name))),
             _ => to_json(&rows),

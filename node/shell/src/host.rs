@@ -29,3 +29,8 @@ fn total_memory() -> u64 {
 fn disk_size(path: &Path) -> u64 {
     nix::sys::statvfs::statvfs(path).map_or(0, |fs| fs.blocks() * fs.fragment_size())
 }
+
+/// Whether this host has the kind of network that a multiaddress is of: many have no IPv6.
+pub fn can_listen(address: &str) -> bool {
+    !address.starts_with("/ip6/") || std::net::UdpSocket::bind((std::net::Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}

@@ -37,6 +37,9 @@ pub(super) fn broken(manifest: &Manifest) -> Vec<Broken> {
     counts(manifest, &mut broken);
     env(manifest, &mut broken);
     run(manifest, &mut broken);
+    if manifest.place.prefer.iter().any(|label| !label.contains('=')) {
+        broken.push(Broken::new(&["place", "prefer"], "is a list of labels written key=value, such as [\"disk=ssd\"]"));
+    }
     broken
 }
 

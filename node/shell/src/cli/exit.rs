@@ -3,6 +3,7 @@
 
 use super::output::{self, Format};
 use holm_rpc::RpcError;
+use holm_types::TypeError;
 use std::process::ExitCode;
 
 /// Anything else.
@@ -53,6 +54,8 @@ impl Told {
         let message = format!("{error:#}");
         let (code, reason) = if let Some(failure) = error.downcast_ref::<Failure>() {
             (failure.code, reason_of(failure.code).to_owned())
+        } else if let Some(TypeError::Token(_)) = error.downcast_ref() {
+            (NOT_AUTHORISED, reason_of(NOT_AUTHORISED).to_owned())
         } else {
             match error.downcast_ref::<RpcError>() {
                 Some(RpcError::Remote { code, reason, .. }) => (code_of(*code), reason.clone()),

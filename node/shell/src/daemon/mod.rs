@@ -149,7 +149,11 @@ async fn start_network(
     args: &Up,
     tasks: &mut JoinSet<()>,
 ) -> Result<holm_mesh_net::Net> {
-    let listen = if args.listen.is_empty() { dir.settings()?.listen } else { args.listen.clone() };
+    let listen = match args.listen.as_slice() {
+        // What was chosen at the enrolment, as far as this host can.
+        [] => dir.settings()?.listen.into_iter().filter(|address| host::can_listen(address)).collect(),
+        told => told.to_vec(),
+    };
     let net = NetConfig {
         key: config.key.clone(),
         chain: config.chain.clone(),
