@@ -218,7 +218,7 @@ impl Node {
     // ---- its command line ----
 
     /// The `holm` binary on this node's host, with its data folder in the environment and nothing else of Holm's.
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let program = binaries::find("holm").unwrap_or_else(|_| "holm".into());
         let mut command = self.host.command(program);
         for (name, _) in std::env::vars_os() {
