@@ -75,6 +75,8 @@ pub(super) struct Bar {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Picture {
     pub(super) end: Ms,
+    /// From here on nothing more is asked or broken.
+    pub(super) rest: Ms,
     pub(super) sites: Vec<(String, Vec<Row>)>,
     pub(super) apps: Vec<String>,
     pub(super) faults: Vec<Bar>,
@@ -110,7 +112,7 @@ pub(super) fn picture(plan: &Plan, outcome: &Outcome) -> Picture {
         plan.faults.len() - faults.len(),
     ];
     let sites = sites.into_iter().map(|(site, rows)| (site.to_owned(), rows)).collect();
-    Picture { end, sites, apps, faults, left_out }
+    Picture { end, rest: plan.duration.min(end), sites, apps, faults, left_out }
 }
 
 /// The hosts that have a row.

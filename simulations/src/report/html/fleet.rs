@@ -74,6 +74,10 @@ pub(super) fn draw(picture: &Picture, outcome: &Outcome) -> String {
     }
     axis.ticks(&mut svg, top, bottom);
     draw_faults(&mut svg, &axis, picture);
+    if picture.rest < picture.end {
+        svg.line("rest", (axis.x(picture.rest), 2.0), (axis.x(picture.rest), bottom));
+        svg.text("legend", axis.x(picture.rest) + 6.0, 14.0, "the last fault is over: coming to rest");
+    }
     let mut y = top;
     for (site, rows) in &picture.sites {
         svg.text("site", 8.0, y + 16.0, site);
@@ -84,11 +88,7 @@ pub(super) fn draw(picture: &Picture, outcome: &Outcome) -> String {
             y += height(row);
         }
     }
-    for violation in &outcome.violations {
-        let x = axis.x(violation.at);
-        let title = format!("{}: {} {}", time(violation.at), violation.invariant, violation.detail);
-        svg.rect("violation", x - 1.0, 2.0, 2.0, bottom, &title);
-    }
+    draw_violations(&mut svg, &axis, bottom, outcome);
     let drawn = svg.done(bottom + 24.0, "How each node was, over time, and where tasks ran");
     format!("<h3>The fleet over time</h3>\n{}{drawn}{}", legend(picture), left_out(picture))
 }
@@ -106,6 +106,21 @@ fn draw_faults(svg: &mut Svg, axis: &Axis, picture: &Picture) {
         let width = (axis.x(bar.until) - x).max(2.0);
         svg.rect(if bar.cuts { "fault cuts" } else { "fault" }, x, y, width, FAULT - 4.0, &bar.title);
         svg.text("faultname", x + 4.0, y + 9.5, &bar.label);
+    }
+}
+
+/// A red line each, and what the first one is.
+fn draw_violations(svg: &mut Svg, axis: &Axis, bottom: f64, outcome: &Outcome) {
+    for violation in &outcome.violations {
+        let x = axis.x(violation.at);
+        let title = format!("{}: {} {}", time(violation.at), violation.invariant, violation.detail);
+        svg.rect("violation", x - 1.0, 2.0, 2.0, bottom, &title);
+    }
+    if let Some(first) = outcome.violations.first() {
+        let x = axis.x(first.at);
+        let name = first.invariant.to_string();
+        let (class, x) = if x > (LEFT + RIGHT) / 2.0 { ("wrong end", x - 6.0) } else { ("wrong", x + 6.0) };
+        svg.text(class, x, bottom - 6.0, &name);
     }
 }
 

@@ -60,6 +60,8 @@ svg .node { font-size: 11.5px; }
 svg .faultname { font-size: 10.5px; }
 line.grid { stroke: var(--line); stroke-width: 1; }
 line.siteline { stroke: var(--soft); stroke-opacity: 0.35; stroke-width: 1; }
+line.rest { stroke: var(--soft); stroke-dasharray: 2 4; }
+svg .wrong { fill: var(--bad); font-weight: 600; paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 rect.cutband { fill: var(--band); }
 rect.fault { fill: var(--fault); rx: 3px; }
 rect.cuts { fill: var(--faultcut); }
