@@ -121,8 +121,9 @@ fn header(line: &str) -> Option<(bool, &str)> {
     rest.strip_prefix("struct ").map(|name| (true, name)).or_else(|| Some((false, rest.strip_prefix("enum ")?)))
 }
 
-/// Links of rustdoc as plain words.
+/// Links of rustdoc as plain words, without what only the authors have.
 fn linked(doc: &str) -> String {
+    let doc = doc.replace(" (`knowledge/nat-lab.md` measured who reaches whom)", "");
     doc.replace("([`Check::converge_within`])", "(`converge_within` of `[check]`)")
 }
 

@@ -97,7 +97,8 @@ pub struct Campaign {
     pub(super) sources: BTreeMap<String, Source>,
     pub(super) rows: BTreeMap<(String, u64), Row>,
     pub(super) failed: BTreeMap<(String, u64), Kept>,
-    pub(super) passed: Option<Kept>,
+    /// Of each scenario the passed run with the smallest seed.
+    pub(super) passed: BTreeMap<String, Kept>,
     pub(super) failures: BTreeMap<(String, Invariant), Failure>,
     pub(super) totals: Totals,
 }
@@ -131,9 +132,8 @@ impl Campaign {
         }
         let kept = Kept { plan, outcome };
         if kept.outcome.passed() {
-            let first = |old: &Kept| (old.outcome.name.as_str(), old.outcome.seed) < (key.0.as_str(), key.1);
-            if !self.passed.as_ref().is_some_and(first) {
-                self.passed = Some(kept);
+            if self.passed.get(&key.0).is_none_or(|old| key.1 < old.outcome.seed) {
+                self.passed.insert(key.0, kept);
             }
         } else {
             self.failed.insert(key, kept);

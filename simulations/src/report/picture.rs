@@ -20,6 +20,8 @@ pub(super) const FAULTS: usize = 300;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     Up,
+    /// It is up, and something is wrong with it: its clock, its disk, its links, or what it says.
+    Troubled,
     CutOff,
     Paused,
     Down,
@@ -148,6 +150,15 @@ fn states(plan: &Plan, outcome: &Outcome, host: HostNo, end: Ms) -> Vec<Span<Sta
             Trouble::Pause { hosts } if hosts.contains(&host) => add(from, until, State::Paused),
             Trouble::Partition { sides } if is_cut_off(sides, host) => add(from, until, State::CutOff),
             Trouble::Oneway { from: silent, .. } if silent.contains(&host) => add(from, until, State::CutOff),
+            Trouble::ClockJump { hosts, .. }
+            | Trouble::LossBurst { hosts, .. }
+            | Trouble::SlowDisk { hosts, .. }
+            | Trouble::GossipStorm { hosts, .. }
+            | Trouble::Liar { hosts, .. }
+                if hosts.contains(&host) =>
+            {
+                add(from, until, State::Troubled);
+            }
             _ => {}
         }
     }

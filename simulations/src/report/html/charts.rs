@@ -39,7 +39,7 @@ pub(super) fn draw(outcome: &Outcome) -> String {
 
 fn curves(axis: &Axis, outcome: &Outcome, title: &str, curves: &[Curve<'_>]) -> String {
     let samples = &outcome.timeline.samples;
-    let highest = curves.iter().flat_map(|(_, _, value)| samples.iter().map(|s| value(s))).fold(0.0, f64::max);
+    let highest = curves.iter().flat_map(|(_, _, value)| samples.iter().map(value)).fold(0.0, f64::max);
     let top = round_up(highest);
     let mut svg = Svg::new(WIDTH);
     let mut x = axis.left();

@@ -76,7 +76,6 @@ pub(super) fn draw(picture: &Picture, outcome: &Outcome) -> String {
     draw_faults(&mut svg, &axis, picture);
     if picture.rest < picture.end {
         svg.line("rest", (axis.x(picture.rest), 2.0), (axis.x(picture.rest), bottom));
-        svg.text("legend", axis.x(picture.rest) + 6.0, 14.0, "the last fault is over: coming to rest");
     }
     let mut y = top;
     for (site, rows) in &picture.sites {
@@ -127,12 +126,7 @@ fn draw_violations(svg: &mut Svg, axis: &Axis, bottom: f64, outcome: &Outcome) {
 fn draw_row(svg: &mut Svg, axis: &Axis, y: f64, row: &Row) {
     svg.text("node end", LEFT - 8.0, y + STRIP, &row.name);
     for span in &row.states {
-        let (class, words) = match span.what {
-            State::Up => ("up", "up"),
-            State::CutOff => ("cut", "cut off"),
-            State::Paused => ("paused", "paused"),
-            State::Down => ("down", "down"),
-        };
+        let (class, words) = named(span.what);
         let title = format!("{}: {words} from {} to {}", row.name, time(span.from), time(span.until));
         let width = (axis.x(span.until) - axis.x(span.from)).max(0.5);
         svg.rect(class, axis.x(span.from), y, width, STRIP, &title);
@@ -146,16 +140,28 @@ fn draw_row(svg: &mut Svg, axis: &Axis, y: f64, row: &Row) {
     }
 }
 
+/// The class of a state, and what it is called.
+fn named(state: State) -> (&'static str, &'static str) {
+    match state {
+        State::Up => ("up", "up"),
+        State::Troubled => ("odd", "up, with a fault of its own"),
+        State::CutOff => ("cut", "cut off"),
+        State::Paused => ("paused", "paused"),
+        State::Down => ("down", "down"),
+    }
+}
+
 fn legend(picture: &Picture) -> String {
     let mut out = String::from("<p class=\"key\">");
-    for (class, words) in [("up", "up"), ("cut", "cut off"), ("paused", "paused"), ("down", "down")] {
+    for state in [State::Up, State::Troubled, State::CutOff, State::Paused, State::Down] {
+        let (class, words) = named(state);
         out += &format!("<span><i class=\"sw {class}\"></i>{words}</span> ");
     }
     out += "<span class=\"apart\">tasks:</span> ";
     for (n, app) in picture.apps.iter().enumerate().take(2 * COLOURS) {
         out += &format!("<span><i class=\"sw app{}\"></i>{}</span> ", n % COLOURS, super::markup::escaped(app));
     }
-    out + "</p>\n"
+    out + "<span class=\"apart\">dotted line: the last fault is over</span></p>\n"
 }
 
 fn left_out(picture: &Picture) -> String {

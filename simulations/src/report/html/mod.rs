@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 const ROWS: usize = 1_000;
 /// Lines of a run's story on the page; the last ones are shown.
 const STORY: usize = 400;
-/// Runs drawn; the others are in the table.
+/// Runs drawn because they failed, and as many that passed; the others are in the table.
 const DRAWN: usize = 8;
 
 /// The page.
@@ -62,9 +62,9 @@ fn badge(passed: bool) -> &'static str {
     if passed { "<span class=\"badge good\">passed</span>" } else { "<span class=\"badge bad\">failed</span>" }
 }
 
-/// The runs with a picture: those that failed, and one that did not.
+/// The runs with a picture: those that failed, and of each scenario one that did not.
 fn drawn(campaign: &Campaign) -> impl Iterator<Item = &Kept> {
-    campaign.failed().take(DRAWN).chain(&campaign.passed)
+    campaign.failed().take(DRAWN).chain(campaign.passed.values().take(DRAWN))
 }
 
 fn anchor(scenario: &str, seed: u64) -> String {

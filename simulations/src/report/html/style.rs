@@ -3,12 +3,12 @@
 /// The style sheet. No `<` and no `&`: it stands in markup as it is.
 pub(super) const STYLE: &str = "
 :root { --page: #f6f7f9; --card: #ffffff; --ink: #1c2430; --soft: #5b6675; --line: #e1e5ea; --good: #1a7f4b;
-  --bad: #c62839; --goodbg: #dff3e7; --badbg: #fbe3e5; --up: #bfe3cd; --cut: #8fb4ea; --paused: #f0b64f; --down: #3d4654;
+  --bad: #c62839; --goodbg: #dff3e7; --badbg: #fbe3e5; --up: #bfe3cd; --cut: #8fb4ea; --odd: #cdb4ec; --paused: #f0b64f; --down: #3d4654;
   --band: rgba(76, 126, 214, 0.10); --fault: #e6d9f5; --faultcut: #cfdef7; --mean: #2463c4; --state: #1f9d74;
   --a0: #3b6fd4; --a1: #d9662b; --a2: #2a9d6e; --a3: #b63a8d; --a4: #8a6d1d; --a5: #6a51c9; --a6: #1c8ea3; --a7: #a33b3b; }
 @media (prefers-color-scheme: dark) {
   :root { --page: #12161c; --card: #1a2029; --ink: #e5eaf1; --soft: #97a3b3; --line: #2c3541; --good: #5fd394;
-    --bad: #ff7d89; --goodbg: #17382a; --badbg: #45202a; --up: #2c5a43; --cut: #3f69ad; --paused: #b98324; --down: #cbd3de;
+    --bad: #ff7d89; --goodbg: #17382a; --badbg: #45202a; --up: #2c5a43; --cut: #3f69ad; --odd: #6b549c; --paused: #b98324; --down: #cbd3de;
     --band: rgba(110, 156, 240, 0.12); --fault: #40345a; --faultcut: #2a4066; --mean: #79a9f7; --state: #58d3a7;
     --a0: #79a9f7; --a1: #f59a68; --a2: #58d3a7; --a3: #ea86c8; --a4: #d8b75a; --a5: #a994f5; --a6: #5fc7dc; --a7: #ee8585; } }
 * { box-sizing: border-box; }
@@ -65,8 +65,8 @@ svg .wrong { fill: var(--bad); font-weight: 600; paint-order: stroke; stroke: va
 rect.cutband { fill: var(--band); }
 rect.fault { fill: var(--fault); rx: 3px; }
 rect.cuts { fill: var(--faultcut); }
-rect.up { fill: var(--up); } rect.cut { fill: var(--cut); } rect.paused { fill: var(--paused); } rect.down { fill: var(--down); }
-i.up { background: var(--up); } i.cut { background: var(--cut); } i.paused { background: var(--paused); } i.down { background: var(--down); }
+rect.up { fill: var(--up); } rect.odd { fill: var(--odd); } rect.cut { fill: var(--cut); } rect.paused { fill: var(--paused); } rect.down { fill: var(--down); }
+i.up { background: var(--up); } i.odd { background: var(--odd); } i.cut { background: var(--cut); } i.paused { background: var(--paused); } i.down { background: var(--down); }
 rect.app0 { fill: var(--a0); } rect.app1 { fill: var(--a1); } rect.app2 { fill: var(--a2); } rect.app3 { fill: var(--a3); }
 rect.app4 { fill: var(--a4); } rect.app5 { fill: var(--a5); } rect.app6 { fill: var(--a6); } rect.app7 { fill: var(--a7); }
 i.app0 { background: var(--a0); } i.app1 { background: var(--a1); } i.app2 { background: var(--a2); } i.app3 { background: var(--a3); }
