@@ -177,3 +177,11 @@ fn the_library_is_listed_and_explained() {
     let told = json(&run(folder.path(), &["explain", "split_plant", "-o", "json"]));
     assert_eq!(told["timeline"][1]["fault"], "partition", "{told}");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let folder = folder();
+    let command = format!("'{}' replay split_plant --events | head -1", env!("CARGO_BIN_EXE_holm-sim"));
+    let read = Command::new("sh").args(["-c", &command]).current_dir(folder.path()).output().expect("a shell");
+    assert_eq!((text(&read).lines().count(), String::from_utf8_lossy(&read.stderr).as_ref()), (1, ""));
+}

@@ -98,14 +98,19 @@ pub(super) fn picture(plan: &Plan, outcome: &Outcome) -> Picture {
     apps.extend(outcome.timeline.runs.iter().map(|run| run.app.as_str()));
     let apps: Vec<String> = apps.into_iter().map(str::to_owned).collect();
     let shown = shown(plan, outcome);
-    let mut sites: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+    // Sites in the order of the plan: `plant-2` comes before `plant-10`.
+    let mut sites: Vec<(String, Vec<Row>)> = Vec::new();
     let mut tasks_left = SPANS;
     for host in plan.hosts.iter().filter(|host| shown.contains(&host.no)) {
         let mut tasks = tasks(outcome, host.no, end, &apps);
         tasks.truncate(tasks_left);
         tasks_left -= tasks.len();
         let states = states(plan, outcome, host.no, end);
-        sites.entry(&host.site).or_default().push(Row { name: host.name.clone(), states, tasks });
+        let row = Row { name: host.name.clone(), states, tasks };
+        match sites.iter_mut().find(|(site, _)| *site == host.site) {
+            Some((_, rows)) => rows.push(row),
+            None => sites.push((host.site.clone(), vec![row])),
+        }
     }
     let faults = bars(plan, end);
     let left_out = [
@@ -113,7 +118,6 @@ pub(super) fn picture(plan: &Plan, outcome: &Outcome) -> Picture {
         outcome.timeline.runs.len() - (SPANS - tasks_left),
         plan.faults.len() - faults.len(),
     ];
-    let sites = sites.into_iter().map(|(site, rows)| (site.to_owned(), rows)).collect();
     Picture { end, rest: plan.duration.min(end), sites, apps, faults, left_out }
 }
 

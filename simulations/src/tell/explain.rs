@@ -100,9 +100,15 @@ pub fn explain(scenario: &Scenario, plan: &Plan) -> Explanation {
 }
 
 fn fleet(plan: &Plan) -> Vec<String> {
-    let mut sites: BTreeMap<&str, Vec<&PlannedHost>> = BTreeMap::new();
+    // Sites in the order of the plan: `plant-2` comes before `plant-10`.
+    let mut place: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut sites: Vec<(&str, Vec<&PlannedHost>)> = Vec::new();
     for host in &plan.hosts {
-        sites.entry(&host.site).or_default().push(host);
+        let place = *place.entry(&host.site).or_insert(sites.len());
+        if place == sites.len() {
+            sites.push((&host.site, Vec::new()));
+        }
+        sites[place].1.push(host);
     }
     let mut lines = Vec::new();
     for (site, hosts) in sites {

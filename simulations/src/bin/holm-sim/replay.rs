@@ -3,7 +3,7 @@
 use crate::{
     args::{Output, ReplayArgs},
     cpu::Stopwatch,
-    folder,
+    folder, out,
     subject::{Subject, hex},
 };
 use anyhow::Result;
@@ -37,7 +37,7 @@ pub fn replay(args: &ReplayArgs, output: Output) -> Result<bool> {
     let recorded = subject.recorded().filter(|_| whole);
     match output {
         Output::Json => tell_json(&plan, &outcome, &lines, recorded)?,
-        Output::Text => tell_text(args, &plan, &outcome, &lines, recorded),
+        Output::Text => out::text(&told(args, &plan, &outcome, &lines, recorded))?,
     }
     let passed = outcome.passed();
     if let Some(folder) = &args.report {
@@ -45,7 +45,7 @@ pub fn replay(args: &ReplayArgs, output: Output) -> Result<bool> {
         campaign.add(plan, outcome, cpu, false);
         let written = folder::write(folder, &campaign)?;
         if let (Output::Text, Some(page)) = (output, written.first()) {
-            println!("written: {}", page.display());
+            out::text(&format!("written: {}\n", page.display()))?;
         }
     }
     Ok(passed)
@@ -64,33 +64,31 @@ fn tell_json(plan: &Plan, outcome: &Outcome, lines: &[Line], recorded: Option<&s
         "counters": outcome.counters,
         "events": lines,
     });
-    println!("{}", serde_json::to_string_pretty(&value)?);
-    Ok(())
+    out::json(&value)
 }
 
-fn tell_text(args: &ReplayArgs, plan: &Plan, outcome: &Outcome, lines: &[Line], recorded: Option<&str>) {
-    for line in lines {
-        println!("{line}");
-    }
+fn told(args: &ReplayArgs, plan: &Plan, outcome: &Outcome, lines: &[Line], recorded: Option<&str>) -> String {
+    let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     if !lines.is_empty() {
-        println!();
+        text.push('\n');
     }
     let verdict = if outcome.passed() { "passed" } else { "FAILED" };
-    println!("{}, seed {}: {verdict} after {}", plan.name, plan.seed, time(outcome.simulated));
-    let mut told = None;
+    text += &format!("{}, seed {}: {verdict} after {}\n", plan.name, plan.seed, time(outcome.simulated));
+    let mut last = None;
     for violation in &outcome.violations {
-        if told.replace(violation.invariant) != Some(violation.invariant) {
-            println!("  {}: it should be so that {}", violation.invariant, promise(violation.invariant));
+        if last.replace(violation.invariant) != Some(violation.invariant) {
+            text += &format!("  {}: it should be so that {}\n", violation.invariant, promise(violation.invariant));
         }
-        println!("    at {}: {}", time(violation.at), violation.detail);
+        text += &format!("    at {}: {}\n", time(violation.at), violation.detail);
     }
     if let Some(until) = args.until.filter(|until| *until < plan.duration) {
-        println!("  broken off at {}: what must hold at the end was not looked at", time(until));
+        text += &format!("  broken off at {}: what must hold at the end was not looked at\n", time(until));
     }
     let hash = hex(outcome.trace_hash);
-    match recorded {
-        Some(recorded) if recorded == hash => println!("  hash {hash}, the same as when it was recorded"),
-        Some(recorded) => println!("  hash {hash}, not {recorded} as recorded: the code has changed since"),
-        None => println!("  hash {hash}"),
-    }
+    let compared = match recorded {
+        Some(recorded) if recorded == hash => ", the same as when it was recorded".to_owned(),
+        Some(recorded) => format!(", not {recorded} as recorded: the code has changed since"),
+        None => String::new(),
+    };
+    text + &format!("  hash {hash}{compared}\n")
 }

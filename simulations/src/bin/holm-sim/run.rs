@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Output, RunArgs},
-    folder,
+    folder, out,
     pool::{self, Done, Job},
     progress::Progress,
     subject::{Subject, Usage},
@@ -96,15 +96,15 @@ fn tell(args: &RunArgs, campaign: &Campaign, output: Output) -> Result<()> {
         Output::Json => {
             let mut value = report::json(campaign);
             value["written"] = written.iter().map(|path| path.display().to_string()).collect();
-            println!("{}", serde_json::to_string_pretty(&value)?);
+            out::json(&value)
         }
         Output::Text => {
-            print!("{}", report::text(campaign));
+            let mut text = report::text(campaign);
             if let Some(page) = written.first() {
                 let more = written.len() - 1;
-                println!("\nwritten: {}, and {more} files beside it", page.display());
+                text += &format!("\nwritten: {}, and {more} files beside it\n", page.display());
             }
+            out::text(&text)
         }
     }
-    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     args::{Output, ShrinkArgs},
-    folder, pool,
+    folder, out, pool,
     progress::Progress,
-    subject::{Subject, hex, quoted},
+    subject::{Subject, hex, program, quoted},
 };
 use anyhow::Result;
 use holm_simulations::{
@@ -30,7 +30,7 @@ pub fn shrink(args: &ShrinkArgs, output: Output) -> Result<bool> {
         None => run(&plan, false)?.violations.first().map(|violation| violation.invariant),
     };
     let Some(target) = target else {
-        return Ok(nothing_to_shrink(&plan, None, output));
+        return nothing_to_shrink(&plan, None, output);
     };
     let mut progress = Progress::start();
     let found = {
@@ -43,7 +43,7 @@ pub fn shrink(args: &ShrinkArgs, output: Output) -> Result<bool> {
         shrink::shrink(&plan, target, &mut run, &mut may_go_on)?
     };
     let Some(found) = found else {
-        return Ok(nothing_to_shrink(&plan, Some(target), output));
+        return nothing_to_shrink(&plan, Some(target), output);
     };
     progress.show(|| "telling it as a scenario".to_owned());
     let told = retold(&plan, &found, target)?;
@@ -56,13 +56,14 @@ fn run(plan: &Plan, twice: bool) -> Result<Outcome, SimError> {
     if twice { pool::run_twice(plan) } else { holm_simulations::run(plan, Options::default()) }
 }
 
-fn nothing_to_shrink(plan: &Plan, invariant: Option<Invariant>, output: Output) -> bool {
+fn nothing_to_shrink(plan: &Plan, invariant: Option<Invariant>, output: Output) -> Result<bool> {
     let what = invariant.map_or_else(|| "everything holds".to_owned(), |invariant| format!("{invariant} holds"));
+    let (name, seed) = (&plan.name, plan.seed);
     match output {
-        Output::Json => println!("{}", json!({ "scenario": plan.name, "seed": plan.seed, "failed": false })),
-        Output::Text => println!("{}, seed {}: {what}, there is nothing to shrink", plan.name, plan.seed),
+        Output::Json => out::json(&json!({ "scenario": name, "seed": seed, "failed": false }))?,
+        Output::Text => out::text(&format!("{name}, seed {seed}: {what}, there is nothing to shrink\n"))?,
     }
-    false
+    Ok(false)
 }
 
 fn line(target: Invariant, reached: &Reached) -> String {
@@ -122,27 +123,29 @@ fn write(args: &ShrinkArgs, plan: &Plan, found: &Shrunk, told: &Told, output: Ou
                 "retold": scenario.as_ref().map(|(path, _)| path),
                 "retold_seed": scenario.as_ref().map(|(_, seed)| seed),
             });
-            println!("{}", serde_json::to_string_pretty(&value)?);
+            out::json(&value)
         }
-        Output::Text => tell(plan, found, told, &small, scenario.as_ref()),
+        Output::Text => out::text(&result(plan, found, told, &small, scenario.as_ref())),
     }
-    Ok(())
 }
 
-fn tell(plan: &Plan, found: &Shrunk, told: &Told, small: &Path, scenario: Option<&(PathBuf, u64)>) {
+fn result(plan: &Plan, found: &Shrunk, told: &Told, small: &Path, scenario: Option<&(PathBuf, u64)>) -> String {
     let Shrunk { violation, before, after, runs, complete, .. } = found;
-    println!("{}, seed {}: {} at {}", plan.name, plan.seed, violation.invariant, time(violation.at));
-    println!("  {}", violation.detail);
-    println!("  before  {before}");
-    println!("  after   {after}");
     let end = if *complete { "nothing more can be taken away" } else { "the budget is used up: there may be less" };
-    println!("  {runs} runs; {end}");
-    println!("  plan:     {}", small.display());
-    match (scenario, told) {
-        (Some((path, seed)), _) => println!("  scenario: {}, which fails with seed {seed}", path.display()),
-        (None, Told::Not(why)) => println!("  scenario: none: {why}"),
-        (None, Told::Text(..)) => {}
-    }
-    let program = std::env::args().next().unwrap_or_else(|| "holm-sim".to_owned());
-    println!("  replay: {} replay {} --events", quoted(&program), quoted(&small.to_string_lossy()));
+    let retold = match (scenario, told) {
+        (Some((path, seed)), _) => format!("{}, which fails with seed {seed}", path.display()),
+        (None, Told::Not(why)) => format!("none: {why}"),
+        (None, Told::Text(..)) => "none".to_owned(),
+    };
+    let (invariant, at) = (violation.invariant, time(violation.at));
+    format!(
+        "{}, seed {}: {invariant} at {at}\n  {}\n  before    {before}\n  after     {after}\n  {runs} runs; {end}\n  \
+         plan:     {}\n  scenario: {retold}\n  replay:   {} replay {} --events\n",
+        plan.name,
+        plan.seed,
+        violation.detail,
+        small.display(),
+        program(),
+        quoted(&small.to_string_lossy()),
+    )
 }

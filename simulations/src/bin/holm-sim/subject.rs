@@ -132,7 +132,7 @@ fn read_plan(path: &Path) -> Result<Record> {
 }
 
 /// How this program was called, so that what it prints can be typed.
-fn program() -> String {
+pub fn program() -> String {
     std::env::args().next().map_or_else(|| "holm-sim".to_owned(), |program| quoted(&program).into_owned())
 }
 

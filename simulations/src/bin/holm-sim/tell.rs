@@ -2,10 +2,11 @@
 
 use crate::{
     args::{ExplainArgs, Output},
+    out,
     subject::{Subject, Usage},
 };
 use anyhow::Result;
-use holm_simulations::{scenario::library, tell::explain as told};
+use holm_simulations::{Scenario, scenario::library, tell::explain as told};
 use serde_json::{Value, json};
 
 /// Lists the library.
@@ -17,13 +18,12 @@ pub fn list(output: Output) -> Result<bool> {
                 .iter()
                 .map(|s| json!({ "name": s.name, "title": title(&s.about), "about": s.about, "seed": s.seed }))
                 .collect();
-            println!("{}", serde_json::to_string_pretty(&rows)?);
+            out::json(&rows)?;
         }
         Output::Text => {
             let width = all.iter().map(|scenario| scenario.name.len()).max().unwrap_or(0);
-            for scenario in &all {
-                println!("{:<width$}  {}", scenario.name, title(&scenario.about));
-            }
+            let line = |scenario: &Scenario| format!("{:<width$}  {}\n", scenario.name, title(&scenario.about));
+            out::text(&all.iter().map(line).collect::<String>())?;
         }
     }
     Ok(true)
@@ -43,8 +43,8 @@ pub fn explain(args: &ExplainArgs, output: Output) -> Result<bool> {
     };
     let told = told(scenario, &plan);
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&told)?),
-        Output::Text => print!("{told}"),
+        Output::Json => out::json(&told)?,
+        Output::Text => out::text(&told.to_string())?,
     }
     Ok(true)
 }
