@@ -11,7 +11,7 @@ use super::{
 use crate::{
     SimError,
     judge::Judges,
-    scenario::{HostNo, Plan, PlannedHost},
+    scenario::{HostNo, Ms, Plan, PlannedHost},
 };
 use holm_node_core::{Effect, Input, Node, RequestId};
 use holm_state::{Batch, StoreWrite as _};
@@ -47,12 +47,26 @@ pub enum Verify {
 pub struct Options {
     /// How signatures are verified.
     pub verify: Verify,
+    /// The run is broken off at this time, if that is before the end of the plan; nothing is judged at the end then.
+    pub until: Option<Ms>,
+    /// How many of the last events are kept; [`crate::outcome::EVENTS_KEPT`] when nothing is said.
+    pub events: Option<usize>,
 }
 
 impl Options {
     /// With signatures verified like this.
     pub fn verify(self, verify: Verify) -> Options {
-        Options { verify }
+        Options { verify, ..self }
+    }
+
+    /// Broken off at this time.
+    pub fn until(self, until: Ms) -> Options {
+        Options { until: Some(until), ..self }
+    }
+
+    /// With so many of the last events.
+    pub fn events(self, events: usize) -> Options {
+        Options { events: Some(events), ..self }
     }
 }
 
@@ -99,7 +113,7 @@ impl Engine {
             options,
             hosts: Vec::new(),
             now: 0,
-            record: Record::default(),
+            record: Record::keeping(options.events),
             topics: Vec::new(),
             answers: BTreeMap::new(),
             asked: BTreeMap::new(),

@@ -78,11 +78,16 @@ fn live(engine: &mut Engine) {
         .map(|host| (Chance::new(plan.seed, "start").of(u64::from(engine.no(host).0)).between(0, STAGGER), host))
         .collect();
     starts.sort_unstable();
+    let broken_off = engine.options.until.filter(|until| *until < plan.duration).map(at_ms);
+    starts.retain(|(at, _)| broken_off.is_none_or(|until| *at <= until));
     for (at, host) in starts {
         engine.run_until(at);
         if engine.hosts[host].down == 0 {
             engine.start_agent(host);
         }
+    }
+    if let Some(until) = broken_off {
+        return engine.run_until(until);
     }
     engine.run_until(at_ms(plan.duration));
     engine.end_faults();

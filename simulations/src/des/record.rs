@@ -24,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) timeline: Timeline,
     pub(crate) fired: BTreeMap<FaultKind, u64>,
     events: VecDeque<Happened>,
+    /// How many of them are kept, if not as many as always.
+    events_kept: Option<usize>,
     /// Where the open span of a process is in the timeline.
     open_runs: BTreeMap<(HostNo, TaskId, u32), usize>,
     open_downs: BTreeMap<HostNo, usize>,
@@ -31,6 +33,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// One that keeps so many events.
+    pub(crate) fn keeping(events_kept: Option<usize>) -> Record {
+        Record { events_kept, ..Record::default() }
+    }
+
     /// Adds something that happened to the hash.
     pub(crate) fn trace(&mut self, at: At, what: u64, host: u64, detail: u64) {
         let word = mix(at ^ what.rotate_left(48) ^ host.rotate_left(32)) ^ detail;
@@ -50,7 +57,7 @@ impl Record {
     }
 
     pub(crate) fn note(&mut self, at: At, host: Option<HostNo>, what: &str, detail: String) {
-        if self.events.len() >= EVENTS_KEPT {
+        if self.events.len() >= self.events_kept.unwrap_or(EVENTS_KEPT) {
             self.events.pop_front();
         }
         self.events.push_back(Happened { at: ms(at), host, what: what.to_owned(), detail });
