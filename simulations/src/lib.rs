@@ -33,7 +33,8 @@
 //! ```
 //!
 //! The rooms: [`scenario`] (what is asked), [`des`] (the engine), judges (what must hold), [`outcome`]
-//! (what came of it). `scenarios/` holds the library, [`scenario::library`] reads it.
+//! (what came of it), [`report`] and [`tell`] (what people read of it), [`shrink`] (the smallest plan that fails in the same
+//! way). `scenarios/` holds the library, [`scenario::library`] reads it; the binary `holm-sim` is the way in.
 //!
 //! **Stories.** [`World`] is the same engine, moved by hand, for tests that read like a story:
 //!
@@ -53,11 +54,16 @@
 //! A task whose environment has `SIM_RUN_MS` ends by itself after that time with the exit code
 //! `SIM_EXIT` (0 if absent); any other runs until it is stopped, which takes it `SIM_STOP_MS`.
 
+pub mod ddmin;
 pub mod des;
 mod error;
 mod judge;
+pub mod marks;
 pub mod outcome;
+pub mod report;
 pub mod scenario;
+pub mod shrink;
+pub mod tell;
 mod world;
 
 pub use des::{Options, Verify, run};
