@@ -1,7 +1,7 @@
 # What a person runs is what CI runs: `.ci/run` calls `make test`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo bench fmt
+.PHONY: help deps build test demo bench soak fmt
 
 # rustup's usual place, for shells that have not read its profile yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -31,6 +31,10 @@ demo: build ## five nodes, a service, a job, a dead node, a cut cloud, a heal (K
 bench: deps ## the benchmark tables
 	$(CARGO) build --release --workspace --bins $(CARGO_FLAGS)
 	@$(TARGET)/release/holm-bench
+
+soak: ## the random scenarios of the simulation until one fails (SOAK=10m: for ten minutes; FROM=1000: from that seed)
+	$(CARGO) build --package holm-simulations --bin holm-sim $(CARGO_FLAGS)
+	@$(TARGET)/debug/holm-sim run random_faults majority_healed --seeds $(or $(FROM),0).. $(if $(SOAK),--for $(SOAK)) --fail-fast
 
 fmt: ## format the code
 	$(CARGO) fmt --all
