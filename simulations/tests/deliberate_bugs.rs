@@ -31,6 +31,7 @@ hosts = ["node/2"]
 at = "42s"
 for = "3s"
 kind = "loss_burst"
+hosts = ["node/0"]
 loss = 0.2
 "#;
 

@@ -63,12 +63,6 @@ pub(crate) fn passed() -> (Plan, Outcome) {
         until,
         exit_code,
     };
-    let event = |at, host: Option<u32>, what: &str, detail: &str| Happened {
-        at: Ms(at),
-        host: host.map(HostNo),
-        what: what.to_owned(),
-        detail: detail.to_owned(),
-    };
     let outcome = Outcome {
         name: plan.name.clone(),
         seed: 7,
@@ -93,18 +87,28 @@ pub(crate) fn passed() -> (Plan, Outcome) {
                 Heal { kind: FaultKind::Pause, at: Ms(33_000), converged_after: Some(Ms(750)) },
             ],
         },
-        events: vec![
-            event(0, Some(0), "agent-up", ""),
-            event(5_000, Some(0), "submitted", "web Apply { .. }"),
-            event(5_002, Some(0), "acknowledged", "web "),
-            event(5_400, Some(0), "Started", "web-0-a: pid 1"),
-            event(10_000, None, "fault", "Partition begins"),
-            event(14_500, Some(0), "NodeDead", "till-0"),
-            event(15_000, Some(2), "agent-down", "power lost"),
-            event(28_000, Some(1), "Stopping", "web-1-b: <superseded> & done"),
-        ],
+        events: events(),
     };
     (plan, outcome)
+}
+
+fn events() -> Vec<Happened> {
+    let event = |at, host: Option<u32>, what: &str, detail: &str| Happened {
+        at: Ms(at),
+        host: host.map(HostNo),
+        what: what.to_owned(),
+        detail: detail.to_owned(),
+    };
+    vec![
+        event(0, Some(0), "agent-up", ""),
+        event(5_000, Some(0), "submitted", "web Apply { .. }"),
+        event(5_002, Some(0), "acknowledged", "web "),
+        event(5_400, Some(0), "Started", "web-0-a: pid 1"),
+        event(10_000, None, "fault", "Partition begins"),
+        event(14_500, Some(0), "NodeDead", "till-0"),
+        event(15_000, Some(2), "agent-down", "power lost"),
+        event(28_000, Some(1), "Stopping", "web-1-b: <superseded> & done"),
+    ]
 }
 
 /// The same, but an invariant did not hold.

@@ -23,6 +23,7 @@ pub fn lasting(span: Ms) -> String {
         ms if ms >= 86_400_000 && ms % 86_400_000 == 0 => format!("{} days", ms / 86_400_000),
         ms if ms >= 60_000 && ms % 60_000 == 0 => format!("{} min", ms / 60_000),
         ms if ms < 1_000 => format!("{ms} ms"),
+        ms if ms >= 3_600_000 => format!("{} h {:02} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
         ms if ms % 1_000 == 0 && ms < 60_000 => format!("{} s", ms / 1_000),
         _ => time(span),
     }
@@ -276,6 +277,8 @@ mod tests {
             ("10 min 00.0 s", "10 min"),
         ];
         assert_eq!(told, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        let long = [86_400_000, 2 * 86_400_000, 29_910_923].map(|ms| lasting(Ms(ms)));
+        assert_eq!(long, ["a day", "2 days", "8 h 18 min"]);
         assert_eq!([7, 1_000, 123_456, 1_234_567].map(amount), ["7", "1,000", "123,456", "1,234,567"]);
     }
 
