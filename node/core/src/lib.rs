@@ -28,6 +28,7 @@ mod gossip;
 mod inspect;
 mod io;
 mod journal;
+mod listing;
 mod merging;
 mod node;
 mod pace;

@@ -4,22 +4,16 @@ use crate::{
     Node,
     apply::{namespace_or_default, not_found, to_json},
 };
-use holm_scheduler::{Context, acting, app_row, explain, holder};
+use holm_scheduler::{Context, app_row, explain, holder};
 use holm_types::{
-    Digest, DocId, Label, NodeId, Now, Slot, TaskId,
-    api::{
-        ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow,
-        TaskRow,
-    },
+    Digest, DocId, Label, NodeId, Now, Slot,
+    api::{ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow},
     manifest::AppType,
-    view::{AppView, Assignment, Liveness, TaskState, View},
+    view::{AppView, TaskState, View},
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 const MAX_PAGE: usize = 1000;
 
@@ -32,18 +26,10 @@ impl Node {
                 let rows = self.with_view(|_, view| app_rows(view, params));
                 page(rows, params, |row| format!("{}/{}", row.namespace, row.name))
             }
-            Request::TaskList(params) => {
-                let rows = self.with_view(|node, view| node.task_rows(view, params));
-                page(rows, params, |row| row.id.to_string())
-            }
+            Request::TaskList(params) => self.task_page(params),
             Request::AppGet(app) => self.app_status(now, app),
             Request::AppResult(params) => self.results(params),
-            Request::TaskGet(task) => {
-                let all = ListParams { all: true, ..ListParams::default() };
-                let rows = self.with_view(|node, view| node.task_rows(view, &all));
-                let row = rows.into_iter().find(|row| row.id == task.id);
-                to_json(&row.ok_or_else(|| ApiError::NotFound(format!("there is no task {}", task.id)))?)
-            }
+            Request::TaskGet(task) => self.task(&task.id),
             _ => Err(ApiError::Internal("not a query".into())),
         }
     }
@@ -98,31 +84,6 @@ impl Node {
             }
         };
         self.nodes.iter().map(row).collect()
-    }
-
-    fn task_rows(&self, view: &View, params: &ListParams) -> Vec<TaskRow> {
-        let mut rows = Vec::new();
-        for app in view.apps.values().filter(|app| selected(app, params)) {
-            for (slot, slot_view) in &app.slots {
-                let held = acting(view, app, slot_view);
-                // Two coordinators that made the same decision made one task.
-                let key = |a: &Assignment| (a.epoch, a.placement.node);
-                let mut told = BTreeSet::new();
-                for assignment in slot_view.assignments.iter().filter(|a| told.insert(key(a))) {
-                    let holds = held.is_some_and(|h| key(h) == key(assignment)) && app.live;
-                    let state = seen_state(view, assignment);
-                    // Nothing will come of an assignment that lost its slot before its node took it up; and of an
-                    // app that was removed only what still runs is of interest.
-                    let never_was = assignment.status.is_none();
-                    let gone = never_was || !app.live && state == TaskState::Lost;
-                    let over = state.is_terminal() || assignment.refused() || gone;
-                    if holds || params.all || !over {
-                        rows.push(task_row(view, app, *slot, assignment, state));
-                    }
-                }
-            }
-        }
-        rows
     }
 
     pub(crate) fn app_status(&mut self, now: Now, app: &AppRef) -> Result<Value, ApiError> {
@@ -211,52 +172,18 @@ fn app_rows(view: &View, params: &ListParams) -> Vec<holm_types::api::AppRow> {
     view.apps.values().filter(|app| app.live && selected(app, params)).map(|app| app_row(view, app)).collect()
 }
 
-fn selected(app: &AppView, params: &ListParams) -> bool {
+pub(crate) fn selected(app: &AppView, params: &ListParams) -> bool {
     params.app.as_ref().is_none_or(|name| *name == app.manifest.name)
         && params.namespace.as_ref().is_none_or(|ns| *ns == app.manifest.namespace)
 }
 
-/// A task whose node is not there is lost, whatever its last status said.
-fn seen_state(view: &View, assignment: &Assignment) -> TaskState {
-    let state = assignment.state();
-    let node = view.nodes.get(&assignment.placement.node);
-    let gone = node.is_none_or(|n| matches!(n.liveness, Liveness::Dead | Liveness::Left));
-    if gone && !state.is_terminal() { TaskState::Lost } else { state }
-}
-
-fn label_of(text: String) -> Label {
+pub(crate) fn label_of(text: String) -> Label {
     text.parse().unwrap_or_else(|_| namespace_or_default(None))
-}
-
-fn task_row(view: &View, app: &AppView, slot: Slot, assignment: &Assignment, state: TaskState) -> TaskRow {
-    let id: TaskId = app.task_id(slot, assignment);
-    let node = view.nodes.get(&assignment.placement.node);
-    let status = assignment.status.as_ref();
-    let short = assignment.placement.node.mark();
-    TaskRow {
-        id,
-        app: app.manifest.name.clone(),
-        namespace: app.manifest.namespace.clone(),
-        slot,
-        attempt: assignment.placement.attempt,
-        epoch: assignment.epoch,
-        node: node.map_or_else(|| label_of(short), |n| n.name.clone()),
-        node_id: assignment.placement.node,
-        site: node.map_or_else(|| label_of("unknown".into()), |n| n.site.clone()),
-        state,
-        pid: status.and_then(|s| s.pid).filter(|_| !state.is_terminal()),
-        restarts: status.map_or(0, |s| s.restarts),
-        started_at: status.and_then(|s| s.started_at),
-        reason: status.map(|s| s.reason.clone()).unwrap_or_default(),
-    }
 }
 
 /// One page of rows in the order of their keys; the cursor is the last key of a page.
 fn page<T: Serialize>(mut rows: Vec<T>, params: &ListParams, key: impl Fn(&T) -> String) -> Result<Value, ApiError> {
-    let limit = params.limit.map_or(MAX_PAGE, |n| n as usize);
-    if limit == 0 || limit > MAX_PAGE {
-        return Err(ApiError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
-    }
+    let limit = limit_of(params)?;
     rows.sort_by_cached_key(&key);
     if let Some(cursor) = &params.cursor {
         rows.retain(|row| key(row) > *cursor);
@@ -265,4 +192,12 @@ fn page<T: Serialize>(mut rows: Vec<T>, params: &ListParams, key: impl Fn(&T) ->
     rows.truncate(limit);
     let next = if more { rows.last().map(&key) } else { None };
     to_json(&Page { items: rows, next })
+}
+
+/// Rows of one page.
+pub(crate) fn limit_of(params: &ListParams) -> Result<usize, ApiError> {
+    match params.limit.map_or(MAX_PAGE, |n| n as usize) {
+        limit if (1..=MAX_PAGE).contains(&limit) => Ok(limit),
+        _ => Err(ApiError::Invalid(format!("limit must be 1 to {MAX_PAGE}"))),
+    }
 }
