@@ -78,11 +78,8 @@ pub fn start_writer(mut store: RocksStore, inbox: mpsc::Sender<Message>) -> Resu
     start("disk", inbox, move |batch: Batch| {
         let written = store.write(&batch).and_then(|()| if batch.sync { store.sync() } else { Ok(()) });
         match written {
-            Ok(()) => Some(Input::Persisted),
-            Err(error) => {
-                tracing::error!(%error, "cannot write to the database");
-                None
-            }
+            Ok(()) => Message::Input(Input::Persisted),
+            Err(error) => Message::DiskFailed(error.to_string()),
         }
     })
 }
@@ -90,21 +87,20 @@ pub fn start_writer(mut store: RocksStore, inbox: mpsc::Sender<Message>) -> Resu
 /// Starts the thread that verifies signatures.
 pub fn start_verifier(mesh: MeshId, inbox: mpsc::Sender<Message>) -> Result<Outbox<Vec<SignedChange>>> {
     start("verify", inbox, move |changes: Vec<SignedChange>| {
-        Some(Input::Verified { verdicts: holm_state::verify_batch(&mesh, &changes) })
+        Message::Input(Input::Verified { verdicts: holm_state::verify_batch(&mesh, &changes) })
     })
 }
 
-/// A thread that turns each piece of work into an input, until there is none.
+/// A thread that turns each piece of work into a message, until there is none.
 fn start<T: Send + 'static>(
     name: &str,
     inbox: mpsc::Sender<Message>,
-    mut work: impl FnMut(T) -> Option<Input> + Send + 'static,
+    mut work: impl FnMut(T) -> Message + Send + 'static,
 ) -> Result<Outbox<T>> {
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     let run = move || {
         while let Some(piece) = receiver.blocking_recv() {
-            let Some(input) = work(piece) else { return };
-            if inbox.blocking_send(Message::Input(input)).is_err() {
+            if inbox.blocking_send(work(piece)).is_err() {
                 return;
             }
         }
