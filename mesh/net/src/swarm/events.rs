@@ -40,7 +40,11 @@ impl Task {
                     self.outlet.fact(NetEvent::Listening { address }, None);
                 }
             }
-            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener reports an error"),
+            // Whoever sends rubbish to the port brings this about.
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::debug!(%error, "a listener reports an error");
+                self.counters.bump(Count::InboundFailed);
+            }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::error!(?addresses, ?reason, "a listener closed");
             }
