@@ -7,7 +7,7 @@ use holm_types::{
 };
 
 /// Tasks on one node, at most.
-pub const MAX_TASKS_PER_NODE: u32 = 1_000;
+pub const MAX_TASKS_PER_NODE: u32 = 250;
 /// After so many refusals of one slot and template a node is not asked again: it sees something
 /// that its presence does not say, and each question would grow the document.
 pub const MAX_REFUSALS: usize = 8;
