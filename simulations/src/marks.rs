@@ -14,6 +14,7 @@ pub const ALL: &[&str] = &[
     "a repair goes on in another round",
     "a member introduces itself by heartbeat",
     "a change waits for what it follows",
+    "a node stood still",
     "a node that is held for dead speaks",
     "an overdue node speaks before it is held for dead",
     "a found task is not known",

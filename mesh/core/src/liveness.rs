@@ -107,6 +107,14 @@ impl Members {
         member.heard_at = now;
     }
 
+    /// This node itself stood still for `gap`: it was suspended, or starved. What it did not hear in
+    /// that time says nothing about the others, so they get the time again.
+    pub fn overslept(&mut self, gap: Duration) {
+        for member in self.members.values_mut() {
+            member.heard_at = member.heard_at.after(gap);
+        }
+    }
+
     /// The last connection to a member is gone: it is suspect at once. Only silence makes it
     /// dead, since others may still hear it.
     pub fn disconnected(&mut self, node: &NodeId, now: Mono) {

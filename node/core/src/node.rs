@@ -84,6 +84,8 @@ pub struct Node {
     pub(crate) status_flush: Pace,
     pub(crate) local_dirty: bool,
     pub(crate) merging: Merging,
+    /// When this node last did anything.
+    pub(crate) last_turn: Mono,
     /// Since when a slot is held by a node of which nothing is known.
     pub(crate) unknown_since: Option<Mono>,
 }
@@ -128,6 +130,7 @@ impl Node {
             status_flush: Pace::new(STATUS_GAP),
             local_dirty: true,
             merging: Merging::default(),
+            last_turn: now.mono,
             unknown_since: None,
             claims,
             state,
@@ -145,6 +148,7 @@ impl Node {
 
     /// Takes one input. Call [`Node::settle`] when there is no more for now.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) {
+        self.notice_stall(now);
         self.notice_return(now, &input);
         match input {
             Input::Request { id, request } => self.on_request(now, id, request, out),
@@ -178,9 +182,23 @@ impl Node {
         }
     }
 
+    /// A node that is not stopped does something every heartbeat. After a gap it knows nothing of the
+    /// others, and would hold them all for dead in its first moment.
+    fn notice_stall(&mut self, now: Now) {
+        let gap = now.mono.since(self.last_turn);
+        self.last_turn = now.mono;
+        if gap > self.members.interval() * 2 {
+            sometimes!("a node stood still");
+            self.count("stalls");
+            self.members.overslept(gap);
+            self.merging.hold(now.mono, NODE_BACK);
+        }
+    }
+
     /// Does what is due: timers, decisions, reconciliation with the runner, status writes, the
     /// next batches to verify and persist.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.notice_stall(now);
         self.note_changes(now);
         self.watch_members(now, out);
         self.heartbeat(now, out);
