@@ -6,7 +6,7 @@
 
 use crate::{
     filter,
-    reduce::{next_attempt, next_epoch},
+    reduce::{next_attempt, next_epoch, stood_in_for},
     rendezvous::coordinator,
     score::{Candidate, rank},
     standing::unsupported,
@@ -219,7 +219,12 @@ impl<'a, 'b> Round<'a, 'b> {
             *self.sites.entry(&node.site).or_default() += 1;
             self.usage.take(&node.id, &self.request);
         }
-        let placement = Placement { node: node.id, attempt: next_attempt(todo.seen), template: self.app.template };
+        let placement = Placement {
+            node: node.id,
+            attempt: next_attempt(todo.seen),
+            template: self.app.template,
+            stands_in: stood_in_for(self.app, todo.seen),
+        };
         self.decisions.push(Decision::Assign {
             app: self.app.doc,
             generation: self.app.generation,

@@ -10,7 +10,7 @@ use crate::rendezvous::{live_in, weight};
 use holm_types::{
     Digest, DocId, Epoch, NodeId,
     manifest::AppType,
-    view::{AppView, Assignment, SlotView, TaskState, View},
+    view::{AppView, Assignment, SlotView, StandsIn, TaskState, View},
 };
 use std::{cmp::Ordering, collections::BTreeSet};
 
@@ -20,7 +20,9 @@ use std::{cmp::Ordering, collections::BTreeSet};
 ///    `cancelled`.
 /// 2. A job's slot that has succeeded is held for good by the assignment of the **lowest** epoch
 ///    that succeeded: a later repetition of the same work changes no result that was ever read.
-/// 3. Otherwise the one of the **highest** epoch holds among those that have not ended.
+/// 3. Otherwise the one of the **highest** epoch holds among those that have not ended, but one that
+///    stands in for a run that goes on gives way to it: who was only out of sight, and has run all
+///    the time, keeps its slot.
 /// 4. When all have ended, the one of the highest epoch among those that `succeeded` or `failed`.
 ///
 /// Within an epoch the node of the higher [`weight`] goes first, then the node of the lower id.
@@ -106,8 +108,26 @@ fn succeeded_job<'a>(app: &AppView, slot: &'a SlotView) -> Option<&'a Assignment
 }
 
 fn best_ongoing<'a>(app: &AppView, slot: &'a SlotView, live: impl Fn(&NodeId) -> bool) -> Option<&'a Assignment> {
-    let ongoing = slot.assignments.iter().filter(|a| !a.state().is_terminal() && !a.refused());
-    ongoing.filter(|a| live(&a.placement.node)).max_by(|a, b| by_epoch(&app.doc, a, b))
+    let ongoing = |a: &&Assignment| !a.state().is_terminal() && !a.refused() && live(&a.placement.node);
+    let gives_way = |a: &&Assignment| slot.assignments.iter().filter(ongoing).any(|other| stands_in_for(a, other));
+    slot.assignments.iter().filter(ongoing).filter(|a| !gives_way(a)).max_by(|a, b| by_epoch(&app.doc, a, b))
+}
+
+/// Whether `run` is what `a` was put in the place of, and still the same.
+fn stands_in_for(a: &Assignment, run: &Assignment) -> bool {
+    let Some(lost) = &a.placement.stands_in else { return false };
+    let started_at = run.status.as_ref().and_then(|status| status.started_at);
+    (run.epoch, run.placement.node, started_at) == (lost.epoch, lost.node, Some(lost.started_at))
+        && run.epoch < a.epoch
+        && run.state() == TaskState::Running
+        && run.placement.template == a.placement.template
+}
+
+/// What a new assignment of the slot would stand in for: its holder, where that was last seen running.
+pub(crate) fn stood_in_for(app: &AppView, slot: Option<&SlotView>) -> Option<StandsIn> {
+    let held = holder(app, slot?)?;
+    let started_at = held.status.as_ref().filter(|status| status.state == TaskState::Running)?.started_at?;
+    Some(StandsIn { epoch: held.epoch, node: held.placement.node, started_at })
 }
 
 fn best_ended<'a>(app: &AppView, slot: &'a SlotView) -> Option<&'a Assignment> {

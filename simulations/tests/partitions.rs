@@ -202,3 +202,22 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(3), run(3));
 }
+
+#[test]
+fn what_ran_through_a_cut_keeps_its_slot_and_who_stood_in_gives_way() {
+    for seed in 0..SEEDS {
+        let (mut world, cloud, shop) = fleet(seed);
+        world.apply(cloud[0], &service("web", 10)).unwrap();
+        world.run(seconds(5));
+        let before = world.runners("web");
+        assert!(world.each_slot_once("web", 10), "seed {seed}: {before:?}");
+        // One host is cut off for longer than it takes to be held for dead: it takes over what all the others run,
+        // and they what it runs.
+        world.cut(&[shop[0]]);
+        world.run(seconds(9));
+        assert!(world.runners("web").len() > 10, "seed {seed}: both sides stand in");
+        world.heal();
+        world.run(seconds(40));
+        assert_eq!(world.runners("web"), before, "seed {seed}: it was healthy all the time");
+    }
+}

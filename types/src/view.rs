@@ -196,6 +196,21 @@ pub struct Placement {
     pub attempt: u32,
     /// The template ([`Manifest::template`]) of the app's spec that it was decided for.
     pub template: Digest,
+    /// The run that was out of sight when this was decided, and that this stands in for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stands_in: Option<StandsIn>,
+}
+
+/// A run of a slot's task: while it is seen to go on, whoever stands in for it gives way. A task that
+/// was started again is another run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandsIn {
+    /// The epoch of its assignment.
+    pub epoch: Epoch,
+    /// Its node.
+    pub node: NodeId,
+    /// When its node says that it was started. Compared for equality alone: the clocks of nodes differ.
+    pub started_at: Wall,
 }
 
 /// An assignment with what its node says about it.

@@ -32,7 +32,7 @@ fn slot_views() -> impl Strategy<Value = SlotView> {
             Assignment {
                 epoch,
                 writer: id(writer),
-                placement: Placement { node: id(node), attempt: 1, template },
+                placement: Placement { node: id(node), attempt: 1, template, stands_in: None },
                 status,
             }
         };

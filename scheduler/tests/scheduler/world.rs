@@ -147,7 +147,7 @@ impl World {
     /// Puts an assignment into the documents, for the app's template of now.
     pub fn assigned(&mut self, app: &str, slot: Slot, epoch: Epoch, n: u8) -> &mut Assignment {
         let template = self.app(app).template;
-        let placement = Placement { node: id(n), attempt: 1, template };
+        let placement = Placement { node: id(n), attempt: 1, template, stands_in: None };
         let slot = self.slot(app, slot);
         slot.assignments.push(Assignment { epoch, writer: id(1), placement, status: None });
         slot.assignments.last_mut().unwrap()

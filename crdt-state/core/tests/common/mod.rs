@@ -157,7 +157,7 @@ pub fn tasks_of(generation: u64, group: u32) -> TasksOf {
 }
 
 pub fn placement(node: u8) -> Value {
-    let placement = Placement { node: id(node), attempt: 1, template: manifest(1).template() };
+    let placement = Placement { node: id(node), attempt: 1, template: manifest(1).template(), stands_in: None };
     Value::Bytes(holm_types::cbor::to_vec("placement", &placement).unwrap())
 }
 
