@@ -9,9 +9,15 @@ use serde_json::Number;
 use serde_saphyr::{Location, MessageFormatter as _, Spanned, UserMessageFormatter};
 use std::fmt;
 
+/// What aliases may repeat, in nodes: a few lines of them can stand for gigabytes.
+const MAX_REPEATED: usize = 10_000;
+
 /// Reads YAML. Its parser stops at the first thing that breaks the grammar.
 pub(super) fn read(text: &str) -> Result<Node, ManifestError> {
-    let root: Placed = serde_saphyr::from_str(text).map_err(|error| {
+    let options = serde_saphyr::options! {
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_REPEATED },
+    };
+    let root: Placed = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
         let message = UserMessageFormatter.format_message(error);
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");

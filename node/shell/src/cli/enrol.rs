@@ -151,10 +151,9 @@ async fn enrol(
 ) -> Result<(Claims, bool)> {
     let dir = &context.data_dir;
     let (key, reused) = dir.identity_or_new()?;
-    let mesh = format!("mesh {} ({})", token.grant.mesh_name, short(&token.grant.mesh.to_string()));
     let enrolment = holm_mesh_net::enrol(&key, token, name, timeout).await.map_err(|error| match error {
-        NetError::Refused { .. } => failure(exit::NOT_AUTHORISED, format!("cannot join {mesh}: {error}")),
-        other => anyhow::Error::from(other).context(format!("cannot join {mesh}")),
+        NetError::Refused { .. } => failure(exit::NOT_AUTHORISED, format!("cannot join: {error}")),
+        other => anyhow::Error::from(other).context("cannot join"),
     })?;
     let claims = enrolment.chain.verify(&token.grant.mesh).context("the issuer gave a bad certificate")?.clone();
     if claims.subject != key.node_id() {
