@@ -7,49 +7,56 @@ use std::fmt;
 
 /// One life of a node's process; a later life is greater.
 ///
-/// The upper 32 bits are a count that every start raises, to the date in seconds where that is
+/// The upper 42 bits are a count that every start raises, to the date in 1/1024 seconds where that is
 /// more: a node whose disk was restored from an old backup counts on from there, and must not
-/// begin below what its peers have heard of it. The lower 32 bits are random, so that two lives
-/// that began from the same disk are never taken for one, even when the clock stands still.
+/// begin below what its peers have heard of it. The unit is so small that of two processes started from
+/// copies of one folder the one that was started later is the later life. The lower 22 bits are random, so
+/// that two lives that began from the same disk are not taken for one, even when the clock stands still.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
+/// Bits of the random part.
+const RANDOM_BITS: u32 = 22;
+const MAX_COUNT: u64 = u64::MAX >> RANDOM_BITS;
+const MAX_RANDOM: u64 = (1 << RANDOM_BITS) - 1;
+
 impl Incarnation {
-    /// The life with this count and random part.
-    pub fn new(count: u32, random: u32) -> Incarnation {
-        Incarnation(u64::from(count) << 32 | u64::from(random))
+    /// The life with this count, up to 2^42 - 1, and the lower 22 bits of `random`.
+    pub fn new(count: u64, random: u32) -> Incarnation {
+        Incarnation(count.min(MAX_COUNT) << RANDOM_BITS | u64::from(random) & MAX_RANDOM)
     }
 
-    /// A life that begins now, after `last`. None when the count is used up (2106, or a damaged
-    /// store).
+    /// A life that begins now, after `last`. None when the count is used up (in the year 2106, or by a
+    /// damaged store).
     pub fn begin(last: Option<Incarnation>, now: Wall, random: u32) -> Option<Incarnation> {
         if crate::sabotaged!("a restored disk counts on from what it knows") {
-            return Some(Incarnation::new(last.map_or(1, |last| last.count().saturating_add(1)), 0));
+            return Some(Incarnation::new(last.map_or(1, |last| last.count() + 1), 0));
         }
-        let date = u32::try_from(now.seconds()).unwrap_or(0);
-        let next = last.map_or(Some(1), |last| last.count().checked_add(1))?;
-        Some(Incarnation::new(next.max(date), random))
+        let date = Some(u128::from(now.0) * 1024 / 1000).and_then(|date| u64::try_from(date).ok());
+        let next = last.map_or(1, |last| last.count() + 1);
+        let begins = next.max(date.filter(|date| *date <= MAX_COUNT).unwrap_or(0));
+        (begins <= MAX_COUNT).then(|| Incarnation::new(begins, random))
     }
 
     /// This life goes on as one that is later than `other`.
     #[must_use]
     pub fn beyond(self, other: Incarnation) -> Incarnation {
-        Incarnation::new(other.count().saturating_add(1), self.random())
+        Incarnation::new(other.count() + 1, self.random())
     }
 
-    fn count(self) -> u32 {
-        (self.0 >> 32) as u32
+    fn count(self) -> u64 {
+        self.0 >> RANDOM_BITS
     }
 
     fn random(self) -> u32 {
-        self.0 as u32
+        (self.0 & MAX_RANDOM) as u32
     }
 }
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:08x}", self.count(), self.random())
+        write!(f, "{}.{:06x}", self.count(), self.random())
     }
 }
 
@@ -68,7 +75,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_start_is_later_than_the_last(count in 0..u32::MAX, a: u32, b: u32, date in 0..u64::MAX) {
+        fn a_start_is_later_than_the_last(count in 0..MAX_COUNT, a: u32, b: u32, date: u64) {
             let last = Incarnation::new(count, a);
             let next = Incarnation::begin(Some(last), Wall(date), b);
             prop_assert!(next.is_some_and(|next| next > last));
@@ -87,7 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn of_two_starts_from_one_folder_within_a_second_the_second_is_the_later_life() {
+        let last = Incarnation::begin(None, Wall(NOON.0 - 400), 0);
+        let first = Incarnation::begin(last, NOON, u32::MAX);
+        assert!(Incarnation::begin(last, NOON.after(std::time::Duration::from_millis(2)), 0) > first);
+    }
+
+    #[test]
     fn the_count_ends_before_it_wraps() {
-        assert_eq!(Incarnation::begin(Some(Incarnation::new(u32::MAX, 0)), NOON, 0), None);
+        assert_eq!(Incarnation::begin(Some(Incarnation::new(MAX_COUNT, 0)), NOON, 0), None);
     }
 }
