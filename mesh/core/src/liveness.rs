@@ -219,7 +219,7 @@ mod tests {
         Mono(Duration::from_millis(ms))
     }
 
-    fn beat(incarnation: u32, seq: u64) -> Presence {
+    fn beat(incarnation: u64, seq: u64) -> Presence {
         Presence {
             node: NODE,
             incarnation: Incarnation::new(incarnation, 0),
