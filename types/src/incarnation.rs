@@ -24,7 +24,7 @@ const MAX_RANDOM: u64 = (1 << RANDOM_BITS) - 1;
 impl Incarnation {
     /// The life with this count, up to 2^42 - 1, and the lower 22 bits of `random`.
     pub fn new(count: u64, random: u32) -> Incarnation {
-        Incarnation(count.min(MAX_COUNT) << RANDOM_BITS | u64::from(random) & MAX_RANDOM)
+        Incarnation((count.min(MAX_COUNT) << RANDOM_BITS) | (u64::from(random) & MAX_RANDOM))
     }
 
     /// A life that begins now, after `last`. None when the count is used up (in the year 2106, or by a
@@ -33,7 +33,7 @@ impl Incarnation {
         if crate::sabotaged!("a restored disk counts on from what it knows") {
             return Some(Incarnation::new(last.map_or(1, |last| last.count() + 1), 0));
         }
-        let date = Some(u128::from(now.0) * 1024 / 1000).and_then(|date| u64::try_from(date).ok());
+        let date = u64::try_from(u128::from(now.0) * 1024 / 1000).ok();
         let next = last.map_or(1, |last| last.count() + 1);
         let begins = next.max(date.filter(|date| *date <= MAX_COUNT).unwrap_or(0));
         (begins <= MAX_COUNT).then(|| Incarnation::new(begins, random))
