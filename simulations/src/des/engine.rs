@@ -330,6 +330,7 @@ impl Engine {
             Effect::Subscribe(topic) => {
                 let no = self.topic_no(&topic);
                 self.hosts[host].topics.push(no);
+                self.forget_neighbours(host);
             }
             Effect::Publish { topic, bytes } => {
                 let topic = self.topic_no(&topic);
@@ -389,7 +390,7 @@ impl Engine {
 
     /// All but heartbeats.
     pub(super) fn carries_state(&self, topic: TopicNo) -> bool {
-        !self.topics[topic as usize].ends_with("/presence")
+        !self.topics[topic as usize].contains("/presence")
     }
 
     /// Once a second the fleet is looked at as a whole.

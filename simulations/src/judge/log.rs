@@ -1,7 +1,7 @@
 //! What was said is kept, and never said differently: acknowledged submissions, sequence numbers,
 //! heads, the states of tasks. Read from what reaches the disks and what is published.
 
-use super::{At, Verdicts};
+use super::{At, Verdicts, tasks::app_view};
 use crate::{
     des::{disk::SimDisk, host::Host},
     outcome::Invariant,
@@ -49,6 +49,8 @@ fn print_of(row: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 struct Held {
     tips: BTreeMap<Tip, u64>,
+    /// Of its own changes those that it had synced. What others bring back of them need not be.
+    synced: BTreeMap<Tip, u64>,
     /// How far it has told the states of its tasks: rank, and the state's name.
     told: BTreeMap<(DocId, String), (u8, String)>,
     /// Acknowledgements that wrote something, by document, since the disk was last replaced.
@@ -61,6 +63,8 @@ struct Held {
 #[derive(Debug)]
 struct Acknowledged {
     app: String,
+    /// The site that holds it; none if all do.
+    site: Option<String>,
     at: At,
     by: usize,
     rows: BTreeSet<RowKey>,
@@ -96,6 +100,10 @@ impl Log {
             let (tip, seq) = tip_of(&key);
             let last = self.held[host].tips.entry(tip).or_default();
             *last = seq.max(*last);
+            if batch.sync && actor_of(&tip).belongs_to(&there.id) {
+                let last = self.held[host].synced.entry(tip).or_default();
+                *last = seq.max(*last);
+            }
             let print = print_of(row.get(4..).unwrap_or_default());
             match self.rows.get(&key) {
                 None => {
@@ -169,8 +177,8 @@ impl Log {
         if answer["changed"] != true {
             return;
         }
-        let (Ok(namespace), Ok(name)) = ("default".parse(), app.parse()) else { return };
-        let doc = DocId::app(&namespace, &name);
+        let Some(view) = app_view(there, app) else { return };
+        let (doc, site) = (view.doc, view.scope.site().map(ToString::to_string));
         let count = self.held[host].acknowledged.entry(doc).or_default();
         *count += 1;
         let rows: BTreeSet<RowKey> = own_rows(&there.disk, &doc, there).into_iter().collect();
@@ -179,7 +187,7 @@ impl Log {
                 format!("{app}: {count} changes acknowledged by {}, {} on its disk", there.plan.name, rows.len());
             verdicts.violate(Invariant::DurableBeforeSaid, at, vec![there.plan.no], detail);
         }
-        self.acknowledged.push(Acknowledged { app: app.to_owned(), at, by: host, rows });
+        self.acknowledged.push(Acknowledged { app: app.to_owned(), site, at, by: host, rows });
     }
 
     pub(crate) fn disk_replaced(&mut self, host: usize) {
@@ -187,6 +195,7 @@ impl Log {
         self.held[host].told.clear();
         self.held[host].acknowledged.clear();
         self.held[host].tips.clear();
+        self.held[host].synced.clear();
     }
 
     /// A node that starts knows all that its disk holds; and its disk holds all that it ever said,
@@ -202,11 +211,8 @@ impl Log {
                 *last = seq.max(*last);
             }
         }
-        for (tip, seq) in &self.held[host].tips {
-            let mut actor = [0; 16];
-            actor.copy_from_slice(&tip[16..]);
-            let own = ActorId(actor).belongs_to(&there.id);
-            if own && tips.get(tip).is_none_or(|now| now < seq) {
+        for (tip, seq) in &self.held[host].synced {
+            if tips.get(tip).is_none_or(|now| now < seq) {
                 let detail = format!("{} has lost its own change {seq} of {}", there.plan.name, hex(&tip[..16]));
                 verdicts.violate(Invariant::HeadsNeverRegress, at, vec![there.plan.no], detail);
             }
@@ -234,6 +240,11 @@ impl Log {
     pub(crate) fn missing(&self, hosts: &[Host], core: &[usize]) -> (Vec<(HostNo, String)>, u64) {
         let (mut missing, mut lost) = (Vec::new(), 0);
         for acknowledged in &self.acknowledged {
+            let plan = |host: &usize| &hosts[*host].plan;
+            let concerned = |host: &&usize| {
+                acknowledged.site.as_ref().is_none_or(|site| plan(host).keeper || plan(host).site == *site)
+            };
+            let core: Vec<usize> = core.iter().filter(concerned).copied().collect();
             for row in &acknowledged.rows {
                 let holds = |host: &Host| host.disk.get(Table::Changes, row).is_ok_and(|row| row.is_some());
                 if core.iter().all(|host| holds(&hosts[*host])) {
@@ -273,6 +284,12 @@ fn look(verdicts: &mut Verdicts, at: At, there: &Host, tips: &[(Tip, u64)]) {
             verdicts.violate(Invariant::HeadsNeverRegress, at, vec![there.plan.no], detail);
         }
     }
+}
+
+fn actor_of(tip: &Tip) -> ActorId {
+    let mut actor = [0; 16];
+    actor.copy_from_slice(&tip[16..]);
+    ActorId(actor)
 }
 
 /// The durable rows of a document that a host wrote itself.
