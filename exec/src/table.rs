@@ -33,7 +33,10 @@ pub(crate) enum Input {
     /// The folder of an ended task is not needed any more.
     Forget(TaskId),
     /// What became of [`Effect::Launch`].
-    Launched { id: TaskId, result: Result<(Process, Wall), String> },
+    /// An error says why, and whether it is that the lease was over.
+    Launched { id: TaskId, result: Result<(Process, Wall), (String, bool)> },
+    /// The lease of a task lasts longer.
+    Extend { id: TaskId, until_ms: u64 },
     /// The command ended.
     Ended { id: TaskId, exit: Exit, output: Vec<u8> },
 }
@@ -41,8 +44,10 @@ pub(crate) enum Input {
 /// Something to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Start the shim of this task.
-    Launch { spec: Arc<TaskSpec>, progress: Progress },
+    /// Start the shim of this task, which may run until its lease ends, if it has one.
+    Launch { spec: Arc<TaskSpec>, progress: Progress, lease: Option<u64> },
+    /// Tell its shim that the lease lasts longer.
+    Extend { id: TaskId, until_ms: u64 },
     /// Write down that it is to stop; then TERM its group, if it runs.
     Terminate { id: TaskId, progress: Progress, process: Option<Process> },
     /// KILL its group.
@@ -82,7 +87,7 @@ pub struct Counters {
 #[derive(Debug, Clone)]
 enum Last {
     Exit { exit: Exit, output: Vec<u8> },
-    Failed { reason: String },
+    Failed { reason: String, lease_ended: bool },
 }
 
 #[derive(Debug)]
@@ -97,6 +102,8 @@ struct Task {
     spec: Arc<TaskSpec>,
     progress: Progress,
     phase: Phase,
+    /// When its lease ends, as far as is known.
+    lease: Option<u64>,
     /// When its wait is over, or its grace.
     deadline: Option<Mono>,
 }
@@ -149,9 +156,10 @@ impl Table {
             Input::Launched { id, result: Ok((process, started_at)) } => {
                 self.launched(now, id, process, started_at, &mut effects);
             }
-            Input::Launched { id, result: Err(reason) } => {
-                self.settle(now, id, Duration::ZERO, Last::Failed { reason }, &mut effects);
+            Input::Launched { id, result: Err((reason, lease_ended)) } => {
+                self.settle(now, id, Duration::ZERO, Last::Failed { reason, lease_ended }, &mut effects);
             }
+            Input::Extend { id, until_ms } => self.extend(id, until_ms, &mut effects),
             Input::Ended { id, exit, output } => {
                 let ran = match self.live.get(&id).map(|task| &task.phase) {
                     Some(Phase::Running { since, ran_before, .. }) => now.since(*since).saturating_add(*ran_before),
@@ -168,7 +176,7 @@ impl Table {
         let FoundTask { spec, progress, ran } = found;
         let id = spec.id.clone();
         let phase = Phase::Running { process, since: now, ran_before: ran };
-        self.live.insert(id.clone(), Task { spec: Arc::new(spec), progress, phase, deadline: None });
+        self.live.insert(id.clone(), Task { lease: spec.lease, spec: Arc::new(spec), progress, phase, deadline: None });
         let mut effects = vec![Effect::Emit(RunnerEvent::Started {
             id: id.clone(),
             pid: process.pid,
@@ -186,7 +194,8 @@ impl Table {
     pub fn resume(&mut self, now: Mono, found: FoundTask, exit: Exit, output: Vec<u8>) -> Option<Duration> {
         let FoundTask { spec, progress, ran } = found;
         let id = spec.id.clone();
-        let task = Task { spec: Arc::new(spec), progress, phase: Phase::Launching, deadline: None };
+        let lease = spec.lease;
+        let task = Task { spec: Arc::new(spec), progress, phase: Phase::Launching, lease, deadline: None };
         self.live.insert(id.clone(), task);
         self.after_run(now, &id, ran, Last::Exit { exit, output }, &mut Vec::new())
     }
@@ -227,7 +236,8 @@ impl Table {
                 Phase::Waiting { .. } => {
                     task.progress.restarts = task.progress.restarts.saturating_add(1);
                     task.phase = Phase::Launching;
-                    effects.push(Effect::Launch { spec: task.spec.clone(), progress: task.progress });
+                    let (spec, progress, lease) = (task.spec.clone(), task.progress, task.lease);
+                    effects.push(Effect::Launch { spec, progress, lease });
                 }
                 Phase::Launching => {}
             }
@@ -251,7 +261,9 @@ impl Table {
         };
         if let Some(reason) = refusal {
             self.counters.refused_runs += 1;
-            effects.push(Effect::Emit(RunnerEvent::FailedToStart { id, reason, restarts: 0, will_restart_in: None }));
+            let (restarts, lease_ended, will_restart_in) = (0, false, None);
+            let told = RunnerEvent::FailedToStart { id, reason, lease_ended, restarts, will_restart_in };
+            effects.push(Effect::Emit(told));
             return;
         }
         let progress = match self.finished.remove(&id) {
@@ -259,8 +271,21 @@ impl Table {
             None => Progress::default(),
         };
         let spec = Arc::new(spec);
-        effects.push(Effect::Launch { spec: spec.clone(), progress });
-        self.live.insert(id, Task { spec, progress, phase: Phase::Launching, deadline: None });
+        let lease = spec.lease;
+        effects.push(Effect::Launch { spec: spec.clone(), progress, lease });
+        self.live.insert(id, Task { spec, progress, phase: Phase::Launching, lease, deadline: None });
+    }
+
+    /// A lease never gets shorter. While the shim is being started its folder is not touched: it is told then.
+    fn extend(&mut self, id: TaskId, until_ms: u64, effects: &mut Vec<Effect>) {
+        let Some(task) = self.live.get_mut(&id) else { return };
+        if task.spec.lease.is_none() || task.lease.is_some_and(|old| old >= until_ms) {
+            return;
+        }
+        task.lease = Some(until_ms);
+        if matches!(task.phase, Phase::Running { .. }) {
+            effects.push(Effect::Extend { id, until_ms });
+        }
     }
 
     fn stop(&mut self, now: Mono, id: &TaskId, effects: &mut Vec<Effect>) {
@@ -306,6 +331,9 @@ impl Table {
             started_at,
             adopted: false,
         }));
+        if let Some(until_ms) = task.lease.filter(|_| task.lease > task.spec.lease) {
+            effects.push(Effect::Extend { id: id.clone(), until_ms });
+        }
         if task.progress.stopping {
             self.terminate(now, &id, effects);
         }
@@ -356,6 +384,11 @@ impl Table {
 }
 
 fn wants_restart(policy: RestartPolicy, last: &Last) -> bool {
+    // Whether it may run again is for its owner to say.
+    if matches!(last, Last::Exit { exit: Exit { lease_ended: true, .. }, .. } | Last::Failed { lease_ended: true, .. })
+    {
+        return false;
+    }
     match policy {
         RestartPolicy::Always => true,
         RestartPolicy::OnFailure => !matches!(last, Last::Exit { exit, .. } if exit.success()),
@@ -366,7 +399,9 @@ fn wants_restart(policy: RestartPolicy, last: &Last) -> bool {
 fn event(id: TaskId, restarts: u32, will_restart_in: Option<Duration>, last: Last) -> RunnerEvent {
     match last {
         Last::Exit { exit, output } => RunnerEvent::Ended { id, exit, restarts, will_restart_in, output },
-        Last::Failed { reason } => RunnerEvent::FailedToStart { id, reason, restarts, will_restart_in },
+        Last::Failed { reason, lease_ended } => {
+            RunnerEvent::FailedToStart { id, reason, lease_ended, restarts, will_restart_in }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! why a heal starts nothing.
 
 use crate::{
+    fence::out_of_sight,
     filter,
     reduce::{next_attempt, next_epoch, stood_in_for},
     rendezvous::coordinator,
@@ -66,7 +67,7 @@ pub fn decide(view: &View, cx: &Context<'_>) -> Vec<Decision> {
 /// Decides for one app, if it lives and this node coordinates it. `usage` is what is left on the
 /// nodes and is kept up to date; `decisions` grows to the budget of `cx`, no further.
 pub fn decide_app(view: &View, app: &AppView, cx: &Context<'_>, usage: &mut Usage, decisions: &mut Vec<Decision>) {
-    let mine = app.live && unsupported(app).is_none();
+    let mine = app.live && unsupported(app).is_none() && out_of_sight(view, app).is_none();
     if !mine || decisions.len() >= cx.budget || coordinator(view, &app.doc) != Some(cx.me) {
         return;
     }

@@ -26,6 +26,13 @@ pub const ALL: &[&str] = &[
     "decisions wait for members that were never heard",
     "a slot is held by a node of which nothing is known",
     "an assignment is refused",
+    "a guard that has just started grants nothing",
+    "a lease cannot be kept",
+    "a task has ended with its lease",
+    "a task that waits for its lease is not wanted any more",
+    "the loser of a fenced slot stops before the winner runs",
+    "the only guard finds its own task running",
+    "two ask for one lease and both let go",
 ];
 
 #[cfg(test)]

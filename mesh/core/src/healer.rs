@@ -5,7 +5,10 @@
 use holm_types::{Mono, NodeId, presence::MAX_ADDRESSES, sometimes};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How eager the healer is.
 #[derive(Debug, Clone)]
@@ -14,7 +17,7 @@ pub struct Config {
     pub first: Duration,
     /// Longest delay.
     pub longest: Duration,
-    /// Connections to aim for; beyond, known peers are left alone.
+    /// Connections to aim for; beyond, known peers are left alone, but for those that are [needed](Healer::need).
     pub degree: usize,
     /// Peers remembered at most.
     pub max_peers: usize,
@@ -25,6 +28,9 @@ impl Default for Config {
         Config { first: Duration::from_millis(250), longest: Duration::from_secs(15), degree: 24, max_peers: 4096 }
     }
 }
+
+/// Peers that can be needed at the same time, at most.
+pub const MAX_NEEDED: usize = 64;
 
 #[derive(Debug)]
 struct Peer {
@@ -48,13 +54,14 @@ pub struct Dial {
 pub struct Healer {
     config: Config,
     peers: BTreeMap<NodeId, Peer>,
+    needed: BTreeSet<NodeId>,
     rng: ChaCha8Rng,
 }
 
 impl Healer {
     /// Knows nobody yet. The seed feeds the jitter.
     pub fn new(config: Config, seed: u64) -> Healer {
-        Healer { config, peers: BTreeMap::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+        Healer { config, peers: BTreeMap::new(), needed: BTreeSet::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// Learns where a member listens; newer addresses come first and push the oldest out.
@@ -110,6 +117,12 @@ impl Healer {
         }
     }
 
+    /// These peers are talked to directly, so they are dialled however many connections there are; at
+    /// most [`MAX_NEEDED`] of them.
+    pub fn need(&mut self, peers: impl IntoIterator<Item = NodeId>) {
+        self.needed = peers.into_iter().take(MAX_NEEDED).collect();
+    }
+
     fn jittered(&mut self, d: Duration) -> Duration {
         d.mul_f64(self.rng.random_range(0.5..1.5))
     }
@@ -125,10 +138,10 @@ impl Healer {
             .collect();
         let mut dials = Vec::new();
         for node in due {
-            if room == 0 {
-                break;
+            if room == 0 && !self.needed.contains(&node) {
+                continue;
             }
-            room -= 1;
+            room = room.saturating_sub(1);
             let jitter = self.rng.random_range(0.5..1.5);
             let Some(peer) = self.peers.get_mut(&node) else { continue };
             peer.next = now.after(peer.delay.mul_f64(jitter));
@@ -144,10 +157,11 @@ impl Healer {
 
     /// When [`Healer::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
-        if self.room() == 0 {
-            return None;
-        }
-        self.peers.values().filter(|p| !p.connected && !p.addresses.is_empty()).map(|p| p.next).min()
+        let full = self.room() == 0;
+        let dialled = |(node, peer): &(&NodeId, &Peer)| {
+            !peer.connected && !peer.addresses.is_empty() && (!full || self.needed.contains(*node))
+        };
+        self.peers.iter().filter(dialled).map(|(_, peer)| peer.next).min()
     }
 
     /// The peers and their addresses, for the peer store.
@@ -201,6 +215,13 @@ mod tests {
         }
         assert_eq!(healer.known().len(), 10);
         assert_eq!(healer.tick(at(0)).len(), 3);
+        healer.connected(&NodeId([0; 32]));
+        healer.connected(&NodeId([1; 32]));
+        healer.connected(&NodeId([2; 32]));
+        assert_eq!(healer.deadline(), None);
+        healer.need([NodeId([7; 32])]);
+        let due = healer.deadline().unwrap();
+        assert_eq!(healer.tick(due).iter().map(|dial| dial.peer).collect::<Vec<_>>(), [NodeId([7; 32])]);
         let many: Vec<String> = (0..40).map(|n| format!("/ip4/10.0.1.{n}/tcp/1")).collect();
         healer.learn(NodeId([0; 32]), &many, at(0));
         assert_eq!(healer.addresses(&NodeId([0; 32])).len(), MAX_ADDRESSES);

@@ -1,13 +1,13 @@
 //! Requests, and those of them that change apps. A change is answered when it is durable here,
 //! whatever other nodes can be reached: that is what lets a cut-off site take deployments.
 
-use crate::{Effect, Node, RequestId};
+use crate::{Effect, Node, RequestId, fencing::check_fence};
 use holm_types::{
     DocId, Label, Now, Scope,
     api::{ApiError, AppRef, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
-    manifest::{AppType, Format, Manifest, PartitionPolicy, Run},
+    manifest::{AppType, Format, Manifest, Run},
 };
 use std::collections::BTreeMap;
 
@@ -67,7 +67,8 @@ impl Node {
             return Ok((answer, Vec::new()));
         }
         let manifest = read_manifest(params)?;
-        let warnings = unsupported(&manifest)?;
+        let mut warnings = unsupported(&manifest)?;
+        warnings.extend(self.lease_stays(&manifest));
         let (applied, effects) = self.apply_manifest(now, &manifest, params.expected_revision, warnings)?;
         if let (Some(key), Ok(json)) = (&params.idempotency_key, serde_json::to_value(&applied)) {
             self.remember(key.clone(), json);
@@ -97,6 +98,12 @@ impl Node {
         let life = if current.live() { current.life } else { current.life + 1 };
         ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
         ops.push((keys_of::REVISION.to_owned(), Some(Value::Uint(revision))));
+        if let Some(guards) = self.new_guards(now, &doc, life, manifest)? {
+            let bytes = guards.encode().map_err(|e| ApiError::Internal(e.to_string()))?;
+            ops.push((keys_of::guards(life), Some(Value::Bytes(bytes))));
+            // Those of earlier lives guard nothing any more.
+            ops.extend(self.guards_before(&doc, life).into_iter().map(|key| (key, None)));
+        }
         self.write(&Scope::Mesh, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
         let detail = format!("revision {revision}");
         let event = self.event(now.wall, EventKind::Accepted, Some(&manifest.name), None, detail);
@@ -207,9 +214,7 @@ pub(crate) fn check_revision(expected: Option<u64>, current: &Current) -> Result
 /// pointless, a warning where the app runs all the same.
 pub(crate) fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
     let refuse = |what: &str| Err(ApiError::Invalid(format!("{what} is not supported by this version")));
-    if manifest.partition.policy == PartitionPolicy::Fence {
-        return refuse("partition.policy = \"fence\" (use \"keep-running\" or \"reschedule\")");
-    }
+    check_fence(manifest)?;
     if manifest.kind == AppType::Cron {
         return refuse("type = \"cron\"");
     }

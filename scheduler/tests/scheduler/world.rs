@@ -118,6 +118,7 @@ impl World {
             live: true,
             revision: 0,
             manifest: Arc::new(manifest.clone()),
+            guards: Vec::new(),
             template,
             conflicts: Vec::new(),
             slots: BTreeMap::new(),
