@@ -53,11 +53,11 @@ mod tests {
         let mut cache = Cache::default();
         let doc = |n: usize| DocId((n as u128).to_be_bytes());
         for n in 0..MAX_LOADED_DOCUMENTS {
-            cache.put(doc(n), Document::new());
+            cache.put(doc(n), Document::default());
         }
         let first = cache.take(&doc(0)).unwrap();
         cache.put(doc(0), first);
-        cache.put(doc(MAX_LOADED_DOCUMENTS), Document::new());
+        cache.put(doc(MAX_LOADED_DOCUMENTS), Document::default());
         assert_eq!(cache.len(), MAX_LOADED_DOCUMENTS);
         assert!(cache.take(&doc(1)).is_none(), "the oldest left");
         assert!(cache.take(&doc(0)).is_some(), "what was used stayed");

@@ -2,7 +2,7 @@
 //! what it says.
 
 use crate::{digest::DocDigest, registers::Registers};
-use holm_types::{ActorId, Digest, DocId, Scope};
+use holm_types::{ActorId, Digest, DocId, Scope, change::WireChange};
 use std::collections::BTreeMap;
 
 /// An actor's last change of a document.
@@ -18,13 +18,25 @@ pub(crate) struct Entity {
     pub(crate) scope: Scope,
     /// Sorted.
     pub(crate) heads: Vec<Digest>,
+    /// Lamport number of the last operation; unknown after rows of an earlier version were read, until
+    /// the log is.
+    pub(crate) last_op: Option<u64>,
     pub(crate) tips: BTreeMap<ActorId, Tip>,
     pub(crate) registers: Registers,
 }
 
 impl Entity {
-    pub(crate) fn new(scope: Scope, heads: Vec<Digest>) -> Entity {
-        Entity { scope, heads, tips: BTreeMap::new(), registers: Registers::new() }
+    pub(crate) fn new(scope: Scope, heads: Vec<Digest>, last_op: Option<u64>) -> Entity {
+        Entity { scope, heads, last_op, tips: BTreeMap::new(), registers: Registers::new() }
+    }
+
+    /// Takes note that a valid change is part of it now.
+    pub(crate) fn follow(&mut self, hash: Digest, change: &WireChange) {
+        self.heads.retain(|head| !change.deps.contains(head));
+        let place = self.heads.partition_point(|head| *head < hash);
+        self.heads.insert(place, hash);
+        let last = change.start_op + change.ops.len() as u64 - 1;
+        self.last_op = self.last_op.map(|before| before.max(last));
     }
 
     /// Digest of the document id and the heads: equal on two nodes means that they hold the same.

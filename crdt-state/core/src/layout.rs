@@ -31,13 +31,19 @@ pub(crate) fn decode_change(doc: &DocId, row: &[u8]) -> Result<SignedChange, Sta
 }
 
 pub(crate) fn head_row(entity: &Entity) -> Result<Vec<u8>, StateError> {
-    Ok(cbor::to_vec("heads", &(&entity.scope, &entity.heads))?)
+    Ok(cbor::to_vec("heads", &(&entity.scope, &entity.heads, entity.last_op))?)
 }
 
 pub(crate) fn read_head(doc: &DocId, row: &[u8]) -> Result<Entity, StateError> {
+    if let Ok((scope, heads, last_op)) =
+        cbor::from_canonical::<(Scope, Vec<Digest>, Option<u64>)>("heads", row, usize::MAX)
+    {
+        return Ok(Entity::new(scope, heads, last_op));
+    }
+    // As versions before 0.2 wrote it.
     let (scope, heads): (Scope, Vec<Digest>) =
         cbor::from_canonical("heads", row, usize::MAX).map_err(|e| corrupt("heads", doc, &e.to_string()))?;
-    Ok(Entity::new(scope, heads))
+    Ok(Entity::new(scope, heads, None))
 }
 
 pub(crate) fn actor_key(doc: &DocId, actor: &ActorId) -> Vec<u8> {

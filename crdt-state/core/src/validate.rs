@@ -3,10 +3,10 @@
 //! changes arrive. Only what passes here reaches automerge; the rules are those that no crafted
 //! change has been found to get past (`tests/hostile.rs` goes on trying).
 
-use crate::{document::Document, entity::Entity, error::Refusal};
+use crate::{document::Document, entity::Entity, error::Refusal, graph::Unseen};
 use holm_types::{
     ActorId, Digest,
-    change::{WireChange, WireOp},
+    change::{SignedChange, WireChange, WireOp},
 };
 
 /// A well-formed change against the document that it was written for.
@@ -17,63 +17,84 @@ pub(crate) enum Ancestry {
     Misses(Digest),
 }
 
-pub(crate) fn judge(document: &Document, entity: Option<&Entity>, wire: &WireChange) -> Result<Ancestry, Refusal> {
-    let graph = document.graph();
-    if let Some(missing) = wire.deps.iter().find(|hash| graph.get(hash).is_none()) {
-        return Ok(Ancestry::Misses(*missing));
+/// Whether the author of a change knew all that is here: then what the document says now is all
+/// that is needed to judge it.
+pub(crate) fn is_current(entity: Option<&Entity>, wire: &WireChange) -> bool {
+    match entity {
+        Some(entity) => entity.last_op.is_some() && entity.heads == wire.deps,
+        None => wire.deps.is_empty(),
     }
-    let actor = wire.actors.first().ok_or(Refusal::Form("no actor"))?;
-    let current = entity.is_some_and(|entity| entity.heads == wire.deps) || (entity.is_none() && wire.deps.is_empty());
-    check_chain(document, entity, actor, wire, current)?;
-    if wire.start_op != graph.max_op(&wire.deps) + 1 {
-        return Err(Refusal::Ancestry("its operations do not follow those that it depends on"));
-    }
-    for op in &wire.ops {
-        check_preds(document, entity, op, wire, current)?;
-    }
-    Ok(Ancestry::Follows)
 }
 
-/// The author's own changes are one unforked chain.
-fn check_chain(
-    document: &Document,
-    entity: Option<&Entity>,
-    actor: &ActorId,
-    wire: &WireChange,
-    current: bool,
-) -> Result<(), Refusal> {
-    let Some(tip) = entity.and_then(|entity| entity.tips.get(actor)) else {
-        return if wire.seq == 1 {
-            Ok(())
-        } else {
-            Err(Refusal::Ancestry("the author's previous change is not among its ancestors"))
-        };
-    };
-    if wire.seq <= tip.seq {
-        return Err(Refusal::Fork);
-    }
-    if wire.seq != tip.seq + 1 || !(current || document.graph().reaches(&wire.deps, &tip.hash)) {
-        return Err(Refusal::Ancestry("the author's previous change is not among its ancestors"));
+/// Judges a change whose author knew all that is here.
+pub(crate) fn judge_current(entity: Option<&Entity>, wire: &WireChange) -> Result<(), Refusal> {
+    check_sequence(entity, actor_of(wire)?, wire)?;
+    check_number(entity.and_then(|entity| entity.last_op).unwrap_or(0), wire)?;
+    for op in &wire.ops {
+        // Registers are sorted the other way round.
+        let visible = entity.and_then(|entity| entity.registers.get(&op.key)).map_or(&[][..], Vec::as_slice);
+        check_preds(op, wire, visible.iter().rev().map(|register| (register.counter, register.actor)))?;
     }
     Ok(())
 }
 
-/// An operation replaces exactly what its author saw.
-fn check_preds(
-    document: &Document,
-    entity: Option<&Entity>,
-    op: &WireOp,
+/// Judges a change whose author knew a part of what is here.
+pub(crate) fn judge_past(
+    document: &mut Document,
+    entity: &Entity,
     wire: &WireChange,
-    current: bool,
-) -> Result<(), Refusal> {
+    log: &dyn Fn() -> Result<Vec<SignedChange>, Refusal>,
+) -> Result<Ancestry, Refusal> {
+    if let Some(missing) = wire.deps.iter().find(|hash| document.graph().get(hash).is_none()) {
+        return Ok(Ancestry::Misses(*missing));
+    }
+    let actor = actor_of(wire)?;
+    let unseen = document.graph().unseen(&entity.heads, &wire.deps);
+    check_sequence(Some(entity), actor, wire)?;
+    check_chain(&unseen, actor)?;
+    check_number(document.graph().max_op(&wire.deps), wire)?;
+    for op in &wire.ops {
+        let now = entity.registers.get(&op.key).map_or(&[][..], Vec::as_slice);
+        check_preds(op, wire, document.visible_at(&op.key, now, &wire.deps, &unseen, log)?.into_iter())?;
+    }
+    Ok(Ancestry::Follows)
+}
+
+fn actor_of(wire: &WireChange) -> Result<&ActorId, Refusal> {
+    wire.actors.first().ok_or(Refusal::Form("no actor"))
+}
+
+const BROKEN_CHAIN: Refusal = Refusal::Ancestry("the author's previous change is not among its ancestors");
+
+/// It is the next change of its author.
+fn check_sequence(entity: Option<&Entity>, actor: &ActorId, wire: &WireChange) -> Result<(), Refusal> {
+    let last = entity.and_then(|entity| entity.tips.get(actor)).map_or(0, |tip| tip.seq);
+    match wire.seq {
+        seq if seq == last + 1 => Ok(()),
+        seq if seq <= last => Err(Refusal::Fork),
+        _ => Err(BROKEN_CHAIN),
+    }
+}
+
+/// The author's own changes are one unforked chain.
+fn check_chain(unseen: &Unseen, actor: &ActorId) -> Result<(), Refusal> {
+    if unseen.has_seen_all_of(actor) { Ok(()) } else { Err(BROKEN_CHAIN) }
+}
+
+/// Its operations are counted on from those that it follows.
+fn check_number(last: u64, wire: &WireChange) -> Result<(), Refusal> {
+    match wire.start_op == last + 1 {
+        true => Ok(()),
+        false => Err(Refusal::Ancestry("its operations do not follow those that it depends on")),
+    }
+}
+
+/// An operation replaces exactly what its author saw.
+fn check_preds(op: &WireOp, wire: &WireChange, visible: impl Iterator<Item = (u64, ActorId)>) -> Result<(), Refusal> {
     let named =
         op.preds.iter().map(|(counter, index)| wire.actors.get(usize::from(*index)).map(|actor| (*counter, *actor)));
-    let right = if current {
-        // Registers are sorted the other way round.
-        let visible = entity.and_then(|entity| entity.registers.get(&op.key)).map_or(&[][..], Vec::as_slice);
-        named.eq(visible.iter().rev().map(|register| Some((register.counter, register.actor))))
-    } else {
-        named.eq(document.visible_at(&op.key, &wire.deps)?.into_iter().map(Some))
-    };
-    if right { Ok(()) } else { Err(Refusal::Ancestry("it does not replace exactly what its author saw")) }
+    match named.eq(visible.map(Some)) {
+        true => Ok(()),
+        false => Err(Refusal::Ancestry("it does not replace exactly what its author saw")),
+    }
 }

@@ -102,23 +102,42 @@ fn an_incarnation_is_never_lower_than_one_that_the_store_knows() {
 }
 
 #[test]
-fn documents_beyond_the_bound_are_replayed_from_the_log_when_they_are_needed() {
+fn documents_beyond_the_bound_are_read_from_the_log_when_they_are_needed() {
     let mut me = Peer::new(0);
+    let mut other = Peer::new(1);
     let count = MAX_LOADED_DOCUMENTS as u32 + 40;
     for round in 0..2 {
         for n in 0..count {
-            me.write(doc(n), &[("k", uint(round))]);
+            // Each writes without the other's last word: what both know is not all that is here.
+            let theirs = other.write(doc(n), &[("theirs", uint(round))]);
+            let mine = me.write(doc(n), &[("k", uint(round))]);
+            assert_eq!(me.receive(&theirs), Outcome::Applied { released: 0 });
+            assert_eq!(other.receive(&mine), Outcome::Applied { released: 0 });
         }
-        assert_eq!(me.state.loaded_count(), MAX_LOADED_DOCUMENTS);
+        assert_eq!(me.state.loaded_count(), if round == 0 { 0 } else { MAX_LOADED_DOCUMENTS });
         if round == 0 {
             me.persist();
         }
     }
     assert_eq!(me.state.document_count(), count as usize);
     for n in 0..count {
-        assert_eq!(me.state.vector(&doc(n))[0].1, 2);
+        assert_eq!(me.state.vector(&doc(n)).iter().map(|(_, seq)| seq).sum::<u64>(), 4);
         assert_eq!(me.state.registers(&doc(n)).unwrap()["k"][0].value, holm_types::change::Value::Uint(1));
     }
+    assert_eq!(me.state.digest(&Scope::Mesh), other.state.digest(&Scope::Mesh));
+}
+
+#[test]
+fn a_document_that_nobody_writes_at_the_same_time_is_never_loaded() {
+    let mut me = Peer::new(0);
+    let mut other = Peer::new(1);
+    for n in 0..50 {
+        let change = me.write(doc(0), &[("k", uint(n)), ("gone", if n % 2 == 0 { uint(1) } else { None })]);
+        other.receive(&change);
+        me.receive(&other.write(doc(0), &[("k", uint(n))]));
+    }
+    assert_eq!((me.state.loaded_count(), other.state.loaded_count()), (0, 0));
+    assert_eq!(me.believes(), other.believes());
 }
 
 #[test]
@@ -142,6 +161,8 @@ fn a_corrupt_log_is_reported_and_refuses_nothing_for_good() {
     let mut me = Peer::new(0);
     let mut other = Peer::new(1);
     other.receive(&me.write(doc(0), &[("k", uint(1))]));
+    // The other does not hear this: what it writes can only be judged by the log.
+    me.write(doc(0), &[("unheard", uint(1))]);
     me.persist();
     let row = |value| holm_state::Batch {
         puts: vec![(holm_state::Table::Changes, key_of_first(&me, &doc(0)), value)],

@@ -3,7 +3,7 @@
 mod common;
 
 use automerge::{
-    Change, ChangeHash, ExpandedChange, ScalarValue,
+    Automerge, Change, ChangeHash, ExpandedChange, ObjId, ROOT, ReadDoc, ScalarValue,
     legacy::{Key, ObjectId, Op, OpId, OpType},
 };
 use common::*;
@@ -22,8 +22,8 @@ fn doc() -> DocId {
     doc
 }
 
-/// What automerge makes of a wire change, checked by nobody: the hash that a hostile author signs.
-fn hash_of(wire: &WireChange) -> Option<Digest> {
+/// What automerge makes of a wire change, checked by nobody.
+fn automerge_of(wire: &WireChange) -> Option<Change> {
     let actor = |a: &ActorId| automerge::ActorId::from(&a.0[..]);
     let operation = |op: &WireOp| {
         let preds = op.preds.iter().map(|(n, i)| Some(OpId(*n, actor(wire.actors.get(usize::from(*i))?))));
@@ -52,7 +52,40 @@ fn hash_of(wire: &WireChange) -> Option<Digest> {
         extra_bytes: vec![],
         author: None,
     };
-    std::panic::catch_unwind(|| Change::from(expanded)).ok().map(|change| Digest(change.hash().0))
+    std::panic::catch_unwind(|| Change::from(expanded)).ok()
+}
+
+/// The hash that a hostile author signs.
+fn hash_of(wire: &WireChange) -> Option<Digest> {
+    automerge_of(wire).map(|change| Digest(change.hash().0))
+}
+
+/// Automerge itself, given these changes, takes them all and says of every key what the registers say.
+fn check_against_automerge(peer: &Peer, log: &[SignedChange]) {
+    let mut engine = Automerge::new();
+    engine.apply_changes(log.iter().map(|signed| automerge_of(&signed.change).unwrap())).unwrap();
+    let registers = peer.state.registers(&doc()).unwrap();
+    assert_eq!(engine.keys(ROOT).count(), registers.len());
+    for (key, values) in registers {
+        let mut theirs: Vec<_> = engine
+            .get_all(ROOT, key.as_str())
+            .unwrap()
+            .into_iter()
+            .map(|(value, id)| {
+                let ObjId::Id(counter, actor, _) = id else { panic!("a value is the root") };
+                let value = match value.to_scalar().unwrap() {
+                    ScalarValue::Uint(n) => Value::Uint(*n),
+                    ScalarValue::Str(text) => Value::Text(text.to_string()),
+                    ScalarValue::Bytes(bytes) => Value::Bytes(bytes.clone()),
+                    other => panic!("{other:?} is not one of our values"),
+                };
+                (counter, ActorId::from_slice(actor.to_bytes()).unwrap(), value)
+            })
+            .collect();
+        theirs.sort_by_key(|(counter, actor, _)| std::cmp::Reverse((*counter, *actor)));
+        let ours: Vec<_> = values.iter().map(|r| (r.counter, r.actor, r.value.clone())).collect();
+        assert_eq!(ours, theirs, "{key}");
+    }
 }
 
 fn sign(wire: WireChange, n: u8) -> SignedChange {
@@ -191,6 +224,12 @@ fn check_health(victim: &mut Peer, log: &[SignedChange], accepted: &SignedChange
     other.state.apply(accepted.clone(), NOW);
     other.receive(&change);
     assert_eq!(other.believes(), victim.believes());
+    let log: Vec<SignedChange> = log.iter().chain([accepted, &change]).cloned().collect();
+    check_against_automerge(victim, &log);
+    // One who has seen nothing but the attack builds on it: that asks automerge for the past.
+    let mut alone = self::victim(&log[..log.len() - 1]);
+    let past = alone.write(doc(), &[("state", uint(2)), ("after", uint(2))]);
+    assert_eq!(victim.receive(&past), Outcome::Applied { released: 0 });
 }
 
 #[test]

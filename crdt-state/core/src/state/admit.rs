@@ -10,17 +10,17 @@ use crate::{
     layout,
     orphans::Want,
     reduce::{self, Source},
-    registers::{self, Register},
+    registers,
     store::Table,
     validate::{self, Ancestry},
     wire,
 };
 use holm_types::{
-    ActorId, DocId, DocKind, Incarnation, Wall,
+    ActorId, Digest, DocId, DocKind, Incarnation, Wall,
     cert::CertChain,
     change::{MAX_CHANGE_BYTES, SignedChange, keys_of},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// A date this far ahead of this node's clock is counted: one of the two clocks is wrong.
 const FUTURE: Duration = Duration::from_secs(300);
@@ -32,8 +32,13 @@ pub(super) enum Verdict {
     Waits(Want),
 }
 
-/// What the engine says after a change: the values of each key that it wrote.
-type Written = Vec<(String, Vec<Register>)>;
+/// What [`State::judge_past`] found.
+enum Past {
+    /// It follows; its document is loaded.
+    Follows(Document),
+    /// A change that it depends on has not arrived.
+    Misses(Digest),
+}
 
 impl State {
     /// Takes in a change whose signature has been verified ([`crate::verify_batch`]).
@@ -132,28 +137,45 @@ impl State {
             Standing::Allowed(chain) => chain,
             Standing::Stranger => return Ok(Verdict::Waits(Want::Member(signed.author))),
         };
-        let mut document = self.load(&signed.doc)?;
-        match validate::judge(&document, self.docs.get(&signed.doc), &signed.change) {
-            Ok(Ancestry::Follows) => {}
+        let document = if validate::is_current(self.docs.get(&signed.doc), &signed.change) {
+            validate::judge_current(self.docs.get(&signed.doc), &signed.change)?;
+            self.cache.take(&signed.doc)
+        } else {
+            match self.judge_past(signed)? {
+                Past::Follows(document) => Some(document),
+                Past::Misses(hash) => return Ok(Verdict::Waits(Want::Change(hash))),
+            }
+        };
+        self.commit(signed, &encoded, chain)?;
+        if let Some(mut document) = document {
+            document.add(signed.hash, &signed.change, change)?;
+            self.cache.put(signed.doc, document);
+        }
+        Ok(Verdict::Applied)
+    }
+
+    /// Judges a change against a document of which its author knew a part.
+    fn judge_past(&mut self, signed: &SignedChange) -> Result<Past, Refusal> {
+        let doc = signed.doc;
+        let wire = &signed.change;
+        if !self.docs.contains_key(&doc) {
+            return Ok(Past::Misses(*wire.deps.first().ok_or(Refusal::Form("it follows nothing"))?));
+        }
+        let mut document = self.load(&doc)?;
+        let Some(entity) = self.docs.get(&doc) else { return Ok(Past::Follows(document)) };
+        let log = || self.read_log(&doc).map_err(Refusal::Local);
+        let verdict = validate::judge_past(&mut document, entity, wire, &log);
+        match verdict {
+            Ok(Ancestry::Follows) => return Ok(Past::Follows(document)),
             Ok(Ancestry::Misses(hash)) => {
-                self.unload(signed.doc, document);
-                return Ok(Verdict::Waits(Want::Change(hash)));
+                self.cache.put(doc, document);
+                Ok(Past::Misses(hash))
             }
             Err(refusal) => {
-                if !matches!(refusal, Refusal::Panic) {
-                    self.unload(signed.doc, document);
-                }
-                return Err(refusal);
+                self.cache.put(doc, document);
+                Err(refusal)
             }
         }
-        // On an error the document is in doubt: it is dropped here, and replayed at its next use.
-        document.apply(signed.hash, &signed.change, change)?;
-        let keys = signed.change.ops.iter().map(|op| op.key.clone());
-        let written: Written =
-            keys.map(|key| document.values(&key).map(|values| (key, values))).collect::<Result<_, _>>()?;
-        self.commit(signed, &encoded, &document, written, chain)?;
-        self.unload(signed.doc, document);
-        Ok(Verdict::Applied)
     }
 
     fn is_known(&self, signed: &SignedChange, actor: &ActorId) -> Result<bool, StateError> {
@@ -170,45 +192,43 @@ impl State {
         }
     }
 
-    /// Takes a document from the cache, or replays it from the log.
+    /// Takes a document from the cache, or reads it from the log. It must be put back.
     pub(super) fn load(&mut self, doc: &DocId) -> Result<Document, Refusal> {
-        if let Some(document) = self.cache.take(doc) {
-            return Ok(document);
+        let document = match self.cache.take(doc) {
+            Some(document) => document,
+            None => Document::of_log(&self.read_log(doc)?)?,
+        };
+        let Some(entity) = self.docs.get_mut(doc) else { return Ok(document) };
+        if entity.last_op.is_none() {
+            entity.last_op = Some(document.graph().max_op(&entity.heads));
         }
-        let Some(entity) = self.docs.get(doc) else { return Ok(Document::new()) };
+        Ok(document)
+    }
+
+    /// The changes of a document, in causal order.
+    pub(super) fn read_log(&self, doc: &DocId) -> Result<Vec<SignedChange>, StateError> {
         let mut log: Vec<SignedChange> = Vec::new();
         self.overlay.each(Table::Changes, &doc.0, |_, row| {
             log.push(layout::decode_change(doc, row)?);
             Ok::<(), StateError>(())
         })?;
         log.sort_by_key(|signed| signed.change.start_op);
-        let broken = |why: &str| Refusal::Local(layout::corrupt("changes", doc, why));
-        let document = Document::replay(&log).map_err(|refusal| broken(&refusal.to_string()))?;
-        match document.heads() == entity.heads {
-            true => Ok(document),
-            false => Err(broken("the log does not lead to the heads")),
+        let followed: BTreeSet<&Digest> = log.iter().flat_map(|signed| &signed.change.deps).collect();
+        let mut heads: Vec<Digest> =
+            log.iter().map(|signed| signed.hash).filter(|hash| !followed.contains(hash)).collect();
+        heads.sort_unstable();
+        match self.docs.get(doc).is_none_or(|entity| entity.heads == heads) {
+            true => Ok(log),
+            false => Err(layout::corrupt("changes", doc, "the log does not lead to the heads")),
         }
     }
 
-    /// Puts a document back.
-    pub(super) fn unload(&mut self, doc: DocId, document: Document) {
-        if document.len() > 0 {
-            self.cache.put(doc, document);
-        }
-    }
-
-    /// Makes an applied change part of everything that is derived from documents.
-    fn commit(
-        &mut self,
-        signed: &SignedChange,
-        encoded: &[u8],
-        document: &Document,
-        written: Written,
-        chain: Option<CertChain>,
-    ) -> Result<(), Refusal> {
+    /// Makes a valid change part of everything that is derived from documents.
+    fn commit(&mut self, signed: &SignedChange, encoded: &[u8], chain: Option<CertChain>) -> Result<(), Refusal> {
         let doc = signed.doc;
         let actor = *signed.actor().map_err(StateError::from)?;
         let tip = Tip { seq: signed.change.seq, hash: signed.hash };
+        let written = registers::after(self.docs.get(&doc).map(|entity| &entity.registers), &signed.change);
         let rows = written
             .iter()
             .map(|(_, values)| if values.is_empty() { Ok(None) } else { registers::encode(values).map(Some) })
@@ -216,8 +236,8 @@ impl State {
         let actor_row = layout::actor_row(&signed.author, &tip)?;
         let keys: Vec<String> = written.iter().map(|(key, _)| key.clone()).collect();
 
-        let entity = self.docs.entry(doc).or_insert_with(|| Entity::new(signed.scope.clone(), Vec::new()));
-        entity.heads = document.heads();
+        let entity = self.docs.entry(doc).or_insert_with(|| Entity::new(signed.scope.clone(), Vec::new(), Some(0)));
+        entity.follow(signed.hash, &signed.change);
         entity.tips.insert(actor, tip);
         for (key, mut values) in written {
             if let Some(old) = entity.registers.get(&key)

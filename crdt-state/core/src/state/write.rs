@@ -21,6 +21,8 @@ struct Basis {
     deps: Vec<Digest>,
     /// For each key the operations that it replaces, sorted.
     preds: Vec<Vec<(u64, ActorId)>>,
+    /// Lamport number of the change's first operation.
+    start_op: u64,
 }
 
 impl State {
@@ -41,10 +43,7 @@ impl State {
     ) -> Result<SignedChange, StateError> {
         check_ops(&doc, &ops)?;
         self.avoid_reuse(&doc)?;
-        let document = self.load(&doc).map_err(|refusal| invalid(&doc, refusal))?;
-        let wire = compose(&document, self.docs.get(&doc), self.actor, &doc, ops, now);
-        self.unload(doc, document);
-        let wire = wire?;
+        let wire = self.compose(&doc, ops, now)?;
         let change = wire::rebuild(&wire).map_err(|refusal| invalid(&doc, refusal))?;
         let hash = Digest(change.hash().0);
         let signed = SignedChange::sign(&self.mesh, scope.clone(), doc, hash, wire, &self.key);
@@ -74,6 +73,65 @@ impl State {
             }
             self.begin_incarnation(self.actor.incarnation().beyond(self.actor.incarnation()));
         }
+    }
+
+    fn compose(
+        &mut self,
+        doc: &DocId,
+        mut ops: Vec<(String, Option<Value>)>,
+        now: Wall,
+    ) -> Result<WireChange, StateError> {
+        let entity = self.docs.get(doc);
+        ops.retain(|(key, value)| value.is_some() || entity.is_some_and(|entity| entity.registers.contains_key(key)));
+        let basis = self.basis(doc, &ops).map_err(|refusal| invalid(doc, refusal))?;
+        let mut ops: Vec<_> = ops.into_iter().zip(basis.preds).collect();
+        ops.retain(|((_, value), preds)| value.is_some() || !preds.is_empty());
+        if ops.is_empty() {
+            return Err(StateError::Invalid { doc: *doc, why: "none of the keys to delete has a value".into() });
+        }
+        let (actors, ops) = number_actors(self.actor, doc, ops)?;
+        let tip = self.docs.get(doc).and_then(|entity| entity.tips.get(&self.actor));
+        let seq = tip.map_or(0, |tip| tip.seq) + 1;
+        let time = now.0.min(i64::MAX as u64);
+        Ok(WireChange { actors, seq, start_op: basis.start_op, time, deps: basis.deps, ops })
+    }
+
+    /// What to build on: all heads, unless there are so many concurrent writers that a change
+    /// cannot name them all.
+    fn basis(&mut self, doc: &DocId, ops: &[(String, Option<Value>)]) -> Result<Basis, Refusal> {
+        let Some(entity) = self.docs.get(doc) else {
+            return Ok(Basis { deps: Vec::new(), preds: vec![Vec::new(); ops.len()], start_op: 1 });
+        };
+        let visible = |key: &String| {
+            let values = entity.registers.get(key).into_iter().flatten();
+            values.rev().map(|register| (register.counter, register.actor)).collect::<Vec<_>>()
+        };
+        let preds: Vec<Vec<_>> = ops.iter().map(|(key, _)| visible(key)).collect();
+        if entity.heads.len() > MAX_DEPS || !fits(&preds) {
+            return self.basis_in_part(doc, ops);
+        }
+        let deps = entity.heads.clone();
+        let start_op = match entity.last_op {
+            Some(last) => last + 1,
+            None => {
+                let document = self.load(doc)?;
+                let start_op = document.graph().max_op(&deps) + 1;
+                self.cache.put(*doc, document);
+                start_op
+            }
+        };
+        Ok(Basis { deps, preds, start_op })
+    }
+
+    /// As much of a document as a change can name, so that more and more is merged step by step.
+    fn basis_in_part(&mut self, doc: &DocId, ops: &[(String, Option<Value>)]) -> Result<Basis, Refusal> {
+        let mut document = self.load(doc)?;
+        let basis = self.docs.get(doc).map(|entity| {
+            let log = || self.read_log(doc).map_err(Refusal::Local);
+            merge_in_part(&mut document, entity, self.actor, ops, &log)
+        });
+        self.cache.put(*doc, document);
+        basis.unwrap_or(Err(Refusal::Form("no such document")))
     }
 }
 
@@ -105,22 +163,12 @@ fn check_ops(doc: &DocId, ops: &[(String, Option<Value>)]) -> Result<(), StateEr
     Ok(())
 }
 
-fn compose(
-    document: &Document,
-    entity: Option<&Entity>,
+/// The actors that a change names, its own first, and its operations by these numbers.
+fn number_actors(
     actor: ActorId,
     doc: &DocId,
-    mut ops: Vec<(String, Option<Value>)>,
-    now: Wall,
-) -> Result<WireChange, StateError> {
-    let has_value = |key: &String| entity.is_some_and(|entity| entity.registers.contains_key(key));
-    ops.retain(|(key, value)| value.is_some() || has_value(key));
-    let basis = basis(document, entity, actor, &ops).map_err(|refusal| invalid(doc, refusal))?;
-    let mut ops: Vec<_> = ops.into_iter().zip(basis.preds).collect();
-    ops.retain(|((_, value), preds)| value.is_some() || !preds.is_empty());
-    if ops.is_empty() {
-        return Err(StateError::Invalid { doc: *doc, why: "none of the keys to delete has a value".into() });
-    }
+    ops: Vec<((String, Option<Value>), Vec<(u64, ActorId)>)>,
+) -> Result<(Vec<ActorId>, Vec<WireOp>), StateError> {
     let mut others: Vec<ActorId> = ops.iter().flat_map(|(_, preds)| preds).map(|(_, actor)| *actor).collect();
     others.sort_unstable();
     others.dedup();
@@ -140,33 +188,24 @@ fn compose(
             WireOp { key, value, preds }
         })
         .collect();
-    let start_op = document.graph().max_op(&basis.deps) + 1;
-    let seq = entity.and_then(|entity| entity.tips.get(&actor)).map_or(0, |tip| tip.seq) + 1;
-    let time = now.0.min(i64::MAX as u64);
-    let actors = std::iter::once(actor).chain(others).collect();
-    Ok(WireChange { actors, seq, start_op, time, deps: basis.deps, ops })
+    Ok((std::iter::once(actor).chain(others).collect(), ops))
 }
 
-/// What to build on: all heads, unless there are so many concurrent writers that a change
-/// cannot name them all. Then as much as fits, so that more and more is merged step by step.
-fn basis(
-    document: &Document,
-    entity: Option<&Entity>,
+fn fits(preds: &[Vec<(u64, ActorId)>]) -> bool {
+    preds.iter().all(|preds| preds.len() <= MAX_PREDS)
+}
+
+fn merge_in_part(
+    document: &mut Document,
+    entity: &Entity,
     actor: ActorId,
     ops: &[(String, Option<Value>)],
+    log: &dyn Fn() -> Result<Vec<SignedChange>, Refusal>,
 ) -> Result<Basis, Refusal> {
-    let Some(entity) = entity else { return Ok(Basis { deps: Vec::new(), preds: vec![Vec::new(); ops.len()] }) };
-    let visible = |key: &String| {
-        let values = entity.registers.get(key).into_iter().flatten();
-        values.rev().map(|register| (register.counter, register.actor)).collect::<Vec<_>>()
-    };
-    let preds: Vec<Vec<_>> = ops.iter().map(|(key, _)| visible(key)).collect();
-    let fits = |preds: &[Vec<(u64, ActorId)>]| preds.iter().all(|preds| preds.len() <= MAX_PREDS);
-    if entity.heads.len() <= MAX_DEPS && fits(&preds) {
-        return Ok(Basis { deps: entity.heads.clone(), preds });
-    }
-    let at = |deps: &[Digest]| -> Result<Vec<Vec<_>>, Refusal> {
-        ops.iter().map(|(key, _)| document.visible_at(key, deps)).collect()
+    let mut at = |deps: &[Digest]| -> Result<Vec<Vec<_>>, Refusal> {
+        let unseen = document.graph().unseen(&entity.heads, deps);
+        let now = |key: &String| entity.registers.get(key).map_or(&[][..], Vec::as_slice);
+        ops.iter().map(|(key, _)| document.visible_at(key, now(key), deps, &unseen, log)).collect()
     };
     let mut deps: Vec<Digest> = entity.tips.get(&actor).map(|tip| tip.hash).into_iter().collect();
     let mut preds = at(&deps)?;
@@ -182,5 +221,6 @@ fn basis(
             (deps, preds) = (more, replaced);
         }
     }
-    Ok(Basis { deps, preds })
+    let start_op = document.graph().max_op(&deps) + 1;
+    Ok(Basis { deps, preds, start_op })
 }
