@@ -22,12 +22,15 @@ pub type NoOutcome = String;
 /// What came of each seed, in their order.
 pub type Results = Vec<(u64, Result<Outcome, NoOutcome>)>;
 
-/// Reads a scenario (`.toml`), drawn with `seed`, or a plan (`.json`), which holds its own.
+/// Reads a scenario (`.toml`), drawn with `seed`, or a plan (`.json`, or `-`: from standard input), which holds its own.
 ///
 /// # Errors
 /// The file cannot be read or makes no sense; the text says where.
 pub fn load(file: &Path, seed: Option<u64>) -> Result<Plan, String> {
     let shown = file.display();
+    if file == Path::new("-") {
+        return serde_json::from_reader(std::io::stdin().lock()).map_err(|e| format!("standard input: no plan: {e}"));
+    }
     let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {shown}: {e}"))?;
     if file.extension().is_some_and(|end| end == "json") {
         return serde_json::from_str(&text).map_err(|e| format!("{shown} is not a plan: {e}"));
