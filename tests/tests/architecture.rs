@@ -43,7 +43,8 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         "simulations",
         &["holm-types", "holm-state", "holm-scheduler", "holm-mesh-core", "holm-node-core"],
     ),
-    ("holm-tests", "tests", &[]),
+    ("holm-netlab", "simulations", &[]),
+    ("holm-tests", "tests", &["holm-netlab"]),
 ];
 
 /// Crates from outside that only some of ours may use, by the beginning of their names.
@@ -57,10 +58,10 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("tower", &["holm-rpc"]),
     ("wasmtime", &["holm-exec"]),
     ("bollard", &["holm-exec"]),
-    ("clap", &["holm", "holm-bootstrap", "holm-simulations", "holm-tests"]),
+    ("clap", &["holm", "holm-bootstrap", "holm-netlab", "holm-simulations", "holm-tests"]),
     ("comfy-table", &["holm"]),
-    ("anyhow", &["holm", "holm-bootstrap", "holm-simulations", "holm-tests"]),
-    ("libtest-mimic", &["holm-tests"]),
+    ("anyhow", &["holm", "holm-bootstrap", "holm-netlab", "holm-simulations", "holm-tests"]),
+    ("libtest-mimic", &["holm-netlab", "holm-tests"]),
 ];
 
 /// Crates that see no socket, disk, clock, thread or random generator of the system.
