@@ -2,7 +2,7 @@
 
 use crate::{
     eventually,
-    lab::{Host, Lab},
+    lab::{Ground, Host, Lab},
     node::{Node, SOON},
     rows::Task,
     suite::{Place, Scene},
@@ -36,9 +36,16 @@ pub struct Cluster {
 pub struct Builder<'a> {
     scene: &'a Scene,
     nodes: Vec<(String, String)>,
+    grounds: Vec<(String, Ground)>,
 }
 
 impl Builder<'_> {
+    /// What a site stands on; a routed network when nothing is said.
+    pub fn ground(mut self, site: &str, ground: Ground) -> Self {
+        self.grounds.push((site.to_owned(), ground));
+        self
+    }
+
     /// One more node at `site`. The first one holds the authority and enrols the others.
     pub fn node(mut self, name: &str, site: &str) -> Self {
         self.nodes.push((name.to_owned(), site.to_owned()));
@@ -51,7 +58,10 @@ impl Builder<'_> {
     /// Any of that fails.
     pub fn start(self) -> Result<Cluster> {
         let (name, site) = self.nodes.first().context("a mesh needs a node")?;
-        let lab = if *self.scene.place() == Place::Lab { Some(Lab::new()?) } else { None };
+        let mut lab = if *self.scene.place() == Place::Lab { Some(Lab::new()?) } else { None };
+        for (site, ground) in &self.grounds {
+            lab.as_mut().context("there is no NAT without the lab")?.ground(site, *ground)?;
+        }
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
             lab,
@@ -73,7 +83,7 @@ impl Builder<'_> {
 impl Cluster {
     /// Begins to describe a mesh in a scene.
     pub fn of(scene: &Scene) -> Builder<'_> {
-        Builder { scene, nodes: Vec::new() }
+        Builder { scene, nodes: Vec::new(), grounds: Vec::new() }
     }
 
     /// Enrols and starts more nodes: names and sites.

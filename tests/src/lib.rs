@@ -1,14 +1,15 @@
 //! End-to-end tests of Holm: real `holm` processes, real disks, real sockets, real kills.
 //!
-//! Nothing here links against Holm's own crates. A test knows what a user knows: the command line,
+//! Nothing here links against Holm's own crates but the network lab. A test knows what a user knows: the command line,
 //! the JSON-RPC interface, the files of a data folder, and `/proc`.
 //!
 //! # Concepts
 //!
-//! * **[`lab::Lab`]**: a small internet inside this process. A *site* is a network of its own
-//!   (10.77.`site`.0/24), a *host* is a network namespace in it, and the core routes between sites. Links can
-//!   be cut silently and healed. Namespaces are anonymous: when the process ends, however it ends, the
-//!   kernel removes them. The lab needs root; where it cannot be built, [`lab::unavailable`] says why.
+//! * **[`lab::Lab`]**: a small internet inside this process ([`holm_netlab`]). A *site* is a network of its own
+//!   (10.77.`site`.0/24, or behind a NAT), a *host* is a network namespace in it, and the core routes between sites. Links
+//!   can be cut silently and healed. Namespaces are anonymous: when the process ends, however it ends, a guard kills
+//!   what is left inside, and the kernel removes them. The lab needs root; where it cannot be built,
+//!   [`lab::unavailable`] says why.
 //! * **[`cluster::Cluster`]**: a mesh under test. It makes the authority, enrols every node, starts them, and
 //!   takes everything away again when it is dropped, task processes included. Without a lab all nodes share
 //!   127.0.0.1, and links cannot be cut.
@@ -35,11 +36,10 @@ pub mod eventually;
 pub mod http;
 pub mod interrupt;
 pub mod lab;
-pub mod netns;
 pub mod node;
 pub mod process;
 pub mod rows;
-pub mod spawner;
 pub mod suite;
 
 pub use eventually::{eventually, holds};
+pub use holm_netlab::{self as netlab, spawner};
