@@ -40,7 +40,7 @@
 //!
 //! The lab needs root, `ip` and `nft`; [`unavailable`] says why it cannot be built, [`cable::unavailable`] why there can be
 //! no cables. That each NAT is what it says is proved by `tests/self_check`, before anything is blamed that runs in it.
-//! `holm-lab` (also `holm-sim lab`) builds a lab from a file, for people: see `docs/lab.md`.
+//! `holm-lab` builds a lab from a file, for people: see `docs/lab.md`.
 
 pub mod cable;
 mod conntrack;

@@ -1,4 +1,4 @@
-//! `holm-lab`: a small internet from a file, for people. Also called by `holm-sim lab`.
+//! `holm-lab`: a small internet from a file, for people.
 
 mod args;
 mod console;
