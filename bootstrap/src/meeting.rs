@@ -38,7 +38,7 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
         limits: Default::default(),
     };
     let mut net = holm_mesh_net::start(config, &mut tasks).await.context("cannot start the network")?;
-    let topics = Topics::new(&claims.mesh, &claims.site);
+    let mut topics = Topics::new(&claims.mesh, &claims.site);
     for topic in topics.all() {
         net.handle.try_send(NetCommand::Subscribe(topic));
     }
@@ -66,12 +66,15 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
             _ = interrupt.recv() => return Ok(()),
             event = net.events.recv() => match event {
                 Some(NetEvent::Listening { address }) => pulse.listen(address),
-                Some(event) => take(&mut healer, event, now()),
+                Some(event) => {
+                    join_site(&mut topics, &event, &net.handle);
+                    take(&mut healer, event, now());
+                }
                 None => bail!("the network ended"),
             },
             Some(_) = net.enrolments.recv() => {} // Dropped: whoever asks is told that this node does not enrol.
             _ = tick.tick() => dial(&mut healer, &net.handle, now()),
-            _ = heartbeat.tick() => pulse.beat(topics.presence(), &net.handle)?,
+            _ = heartbeat.tick() => pulse.beat(&topics.presence(), &net.handle)?,
         }
     }
 }
@@ -108,6 +111,15 @@ impl Pulse {
         };
         net.try_send(NetCommand::Publish { topic: topic.to_owned(), bytes: presence.encode()? });
         Ok(())
+    }
+}
+
+/// What the nodes of a site say to each other is passed on for those that only meet here.
+fn join_site(topics: &mut Topics, event: &NetEvent, net: &NetHandle) {
+    let NetEvent::PeerUp { chain, .. } = event else { return };
+    let Ok(claims) = chain.claims() else { return };
+    for topic in topics.join(&claims.site) {
+        net.try_send(NetCommand::Subscribe(topic));
     }
 }
 

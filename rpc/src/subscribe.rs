@@ -48,6 +48,9 @@ pub struct LogsParams {
     /// The app's namespace, `default` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Label>,
+    /// The app's site, where there are several apps of this name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Label>,
     /// Only this output; both if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<LogStream>,
@@ -147,9 +150,13 @@ struct Sources {
 async fn sources<B: Backend>(params: &Params<'_>, backend: &B) -> Result<Sources, ErrorBody> {
     let params: LogsParams = named(params)?;
     let tasks = match (params.id, params.app) {
-        (Some(id), None) if params.namespace.is_none() => vec![id],
-        (None, Some(app)) => tasks_of(backend, app, params.namespace).await?,
-        _ => return Err(ErrorBody::invalid_params("give the `id` of a task, or an `app` and maybe its `namespace`")),
+        (Some(id), None) if params.namespace.is_none() && params.site.is_none() => vec![id],
+        (None, Some(app)) => tasks_of(backend, app, params.namespace, params.site).await?,
+        _ => {
+            return Err(ErrorBody::invalid_params(
+                "give the `id` of a task, or an `app` and maybe its `namespace` and `site`",
+            ));
+        }
     };
     let outputs = params.stream.map_or(vec![LogStream::Stdout, LogStream::Stderr], |only| vec![only]);
     let outputs =
@@ -158,13 +165,19 @@ async fn sources<B: Backend>(params: &Params<'_>, backend: &B) -> Result<Sources
 }
 
 /// The tasks that an app has; if none is left, those that it had.
-async fn tasks_of<B: Backend>(backend: &B, app: Label, namespace: Option<Label>) -> Result<Vec<TaskId>, ErrorBody> {
+async fn tasks_of<B: Backend>(
+    backend: &B,
+    app: Label,
+    namespace: Option<Label>,
+    site: Option<Label>,
+) -> Result<Vec<TaskId>, ErrorBody> {
     for all in [false, true] {
         let list = ListParams {
             app: Some(app.clone()),
             namespace: Some(
                 namespace.clone().map_or_else(|| "default".parse(), Ok).map_err(ErrorBody::invalid_params)?,
             ),
+            site: site.clone(),
             all,
             cursor: None,
             limit: Some(MAX_TASKS + 1),

@@ -65,7 +65,7 @@ async fn errors_of_the_node_keep_their_code() {
     ] {
         let text = error.to_string();
         node.fake.answers(Err(error));
-        let app = AppRef { name: common::label("web"), namespace: None };
+        let app = AppRef { name: common::label("web"), namespace: None, site: None };
         let failed = client.call::<_, Value>("app.get", &app).await.expect_err("an error");
         let RpcError::Remote { code, reason, message, retryable } = failed else { panic!("{failed:?}") };
         assert_eq!((code, reason.as_str(), message, retryable), (expected, hint, text, hint == "busy"));

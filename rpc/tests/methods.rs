@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Each method with parameters, and what the node is then asked. The table of the server has these and
 /// three more: two subscriptions and `rpc.discover`.
 fn cases() -> Vec<(&'static str, Value, Request)> {
-    let app = || AppRef { name: label("web"), namespace: Some(label("prod")) };
+    let app = || AppRef { name: label("web"), namespace: Some(label("prod")), site: None };
     let apply = ApplyParams {
         manifest: None,
         text: Some("name = 'web'".into()),
@@ -37,6 +37,7 @@ fn cases() -> Vec<(&'static str, Value, Request)> {
             Request::AppScale(ScaleParams {
                 name: label("web"),
                 namespace: None,
+                site: None,
                 replicas: 5,
                 expected_revision: None,
             }),
@@ -44,7 +45,7 @@ fn cases() -> Vec<(&'static str, Value, Request)> {
         (
             "app.result",
             json!({ "name": "sum", "slot": 4 }),
-            Request::AppResult(ResultParams { name: label("sum"), namespace: None, slot: Some(4) }),
+            Request::AppResult(ResultParams { name: label("sum"), namespace: None, site: None, slot: Some(4) }),
         ),
         ("task.list", list_json, Request::TaskList(list())),
         ("task.get", json!({ "id": "web-0-ab" }), Request::TaskGet(TaskRef { id: task("web-0-ab") })),

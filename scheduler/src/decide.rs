@@ -18,7 +18,10 @@ use holm_types::{
     manifest::{Amounts, AppType},
     view::{AppView, Placement, View},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// A decision, for the core to write into the app's documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Context<'a> {
     pub dead_for: &'a BTreeMap<NodeId, Duration>,
     /// Decisions of one call, at most. The next call goes on where this one ended.
     pub budget: usize,
+    /// Apps that nothing is decided for in this call.
+    pub held: &'a BTreeSet<DocId>,
 }
 
 /// Decides for every app that this node coordinates: those of the higher priority class first.
@@ -66,11 +71,12 @@ pub fn decide(view: &View, cx: &Context<'_>) -> Vec<Decision> {
 /// Decides for one app, if it lives and this node coordinates it. `usage` is what is left on the
 /// nodes and is kept up to date; `decisions` grows to the budget of `cx`, no further.
 pub fn decide_app(view: &View, app: &AppView, cx: &Context<'_>, usage: &mut Usage, decisions: &mut Vec<Decision>) {
-    let mine = app.live && unsupported(app).is_none();
-    if !mine || decisions.len() >= cx.budget || coordinator(view, &app.doc) != Some(cx.me) {
+    let ready = app.live && unsupported(app).is_none() && !cx.held.contains(&app.doc);
+    if !ready || decisions.len() >= cx.budget || coordinator(view, app) != Some(cx.me) {
         return;
     }
-    let survey = Survey::new(view, app, cx.dead_for);
+    let mut survey = Survey::new(view, app, cx.dead_for);
+    survey.keep_own_site(view);
     if survey.todo.is_empty() && survey.stale.is_empty() {
         return;
     }

@@ -4,7 +4,7 @@ use crate::{
     decide::Context,
     filter::{self, Misfit},
     reduce::acting,
-    rendezvous::coordinator,
+    rendezvous::{coordinator, site_coordinator},
     standing::{Standing, Wait, Wanted, standing, unsupported, wanted},
     usage::Usage,
 };
@@ -65,6 +65,7 @@ pub fn app_row(view: &View, app: &AppView) -> AppRow {
     AppRow {
         name: app.manifest.name.clone(),
         namespace: app.manifest.namespace.clone(),
+        site: app.scope.site().cloned(),
         kind: app.manifest.kind,
         revision: app.revision,
         desired,
@@ -178,7 +179,7 @@ impl<'a> Narrator<'a> {
         if let Some(node) = wanted.node {
             return match self.misfit(node, wanted.seen) {
                 Some(misfit) => format!("node {} {}", node.name, misfit.phrase(1)),
-                None => self.undecided(),
+                None => self.undecided(site_coordinator(self.view, &self.app.doc, &node.site)),
             };
         }
         let refused = wanted.seen.is_some_and(|seen| seen.assignments.iter().any(Assignment::refused));
@@ -202,14 +203,14 @@ impl<'a> Narrator<'a> {
         for node in self.view.nodes.values() {
             match self.misfit(node, seen) {
                 Some(misfit) => *counts.entry(misfit).or_default() += 1,
-                None => return self.undecided(),
+                None => return self.undecided(coordinator(self.view, self.app)),
             }
         }
         no_node_fits(counts)
     }
 
-    fn undecided(&self) -> String {
-        match coordinator(self.view, &self.app.doc) {
+    fn undecided(&self, by: Option<NodeId>) -> String {
+        match by {
             Some(node) => format!("not decided yet by node {}", self.name(&node)),
             None => "no node is live to decide".to_owned(),
         }

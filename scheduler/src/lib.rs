@@ -4,7 +4,8 @@
 //! Every node runs the same ones; time, seeds and effects are none of this crate's business. The
 //! functions answer four questions.
 //!
-//! **Who decides?** [`coordinator`]: for each app the live node of the highest rendezvous weight.
+//! **Who decides?** [`coordinator`]: for each app the live node of the highest rendezvous weight, of those of
+//! its site, or of the keepers for an app of no site.
 //! Nobody is elected. When the view changes, so may the coordinator, and the next one goes on from
 //! the documents. While nodes see different members, several may decide for one app.
 //!
@@ -28,10 +29,10 @@
 //! ```
 //! use holm_scheduler::{Context, decide};
 //! use holm_types::{NodeId, view::View};
-//! use std::collections::BTreeMap;
+//! use std::collections::{BTreeMap, BTreeSet};
 //!
-//! let (free, dead_for) = (BTreeMap::new(), BTreeMap::new());
-//! let cx = Context { me: NodeId([1; 32]), free: &free, dead_for: &dead_for, budget: 64 };
+//! let (free, dead_for, held) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+//! let cx = Context { me: NodeId([1; 32]), free: &free, dead_for: &dead_for, budget: 64, held: &held };
 //! assert!(decide(&View::default(), &cx).is_empty(), "where there is nothing, nothing is decided");
 //! ```
 

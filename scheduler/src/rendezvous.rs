@@ -3,8 +3,9 @@
 //! one node goes, only the apps that it coordinated change hands.
 
 use holm_types::{
-    Digest, DocId, NodeId, Slot,
-    view::{Liveness, View},
+    Digest, DocId, Label, NodeId, Scope, Slot,
+    manifest::AppType,
+    view::{AppView, Liveness, NodeView, View},
 };
 use std::cmp::Reverse;
 
@@ -14,14 +15,33 @@ pub fn weight(app: &DocId, node: &NodeId) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// The node that decides for an app, as `view` has it: of those that have described themselves, the
-/// live one (alive or suspect) of the highest weight, of equal ones the lowest id. `None` when nobody is live.
-pub fn coordinator(view: &View, app: &DocId) -> Option<NodeId> {
-    view.nodes
-        .values()
-        .filter(|node| node.described && is_live(node.liveness))
-        .map(|node| node.id)
-        .max_by_key(|id| (weight(app, id), Reverse(*id)))
+/// The node that decides for an app, as `view` has it: of those that may and have described themselves,
+/// the live one (alive or suspect) of the highest weight, of equal ones the lowest id. `None` when nobody
+/// is live.
+///
+/// An app of a site is decided for by the nodes of that site, so that a site needs nobody else. An app of no
+/// site is decided for by the keepers, who see all sites; while none is in sight, each site does what it can
+/// with its own nodes. The slots of a daemon belong to their nodes, and each site decides for its own.
+pub fn coordinator(view: &View, app: &AppView) -> Option<NodeId> {
+    match (&app.scope, app.manifest.kind) {
+        (Scope::Site(site), _) => site_coordinator(view, &app.doc, site),
+        (Scope::Mesh, AppType::Daemon) => own_site(view, &app.doc),
+        (Scope::Mesh, _) => heaviest(view, &app.doc, |node| node.is_keeper()).or_else(|| own_site(view, &app.doc)),
+    }
+}
+
+/// The node of a site that decides for the site.
+pub(crate) fn site_coordinator(view: &View, app: &DocId, site: &Label) -> Option<NodeId> {
+    heaviest(view, app, |node| node.site == *site)
+}
+
+fn own_site(view: &View, app: &DocId) -> Option<NodeId> {
+    heaviest(view, app, |node| view.site.as_ref().is_none_or(|own| node.site == *own))
+}
+
+fn heaviest(view: &View, app: &DocId, may: impl Fn(&NodeView) -> bool) -> Option<NodeId> {
+    let nodes = view.nodes.values().filter(|node| node.described && is_live(node.liveness) && may(node));
+    nodes.map(|node| node.id).max_by_key(|id| (weight(app, id), Reverse(*id)))
 }
 
 /// Whether the work of a node in this state is still its own.

@@ -95,6 +95,7 @@ pub(crate) fn wanted<'a>(view: &'a View, app: &'a AppView) -> Vec<Wanted<'a>> {
             let slot = AppView::daemon_slot(&node.id);
             Wanted { slot, node: Some(node), seen: app.slots.get(&slot) }
         })
+        .filter(|wanted| wanted.node.is_some_and(|node| view.covers(&node.site)))
         .filter(|wanted| wanted.node.is_some_and(|node| wants_daemon(view, app, node, wanted.seen)))
         .collect();
     slots.sort_by_key(|wanted| wanted.slot);

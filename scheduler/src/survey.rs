@@ -2,7 +2,7 @@
 
 use crate::standing::{Standing, Wait, Wanted, standing, wanted};
 use holm_types::{
-    Digest, NodeId, Slot,
+    Digest, Label, NodeId, Slot,
     manifest::AppType,
     view::{AppView, Assignment, SlotView, TaskState, View},
 };
@@ -37,6 +37,8 @@ pub(crate) struct Todo<'a> {
     pub seen: Option<&'a SlotView>,
     /// Where it may go.
     pub seat: Seat,
+    /// The site of the node that it belongs to: a daemon's slot.
+    pub site: Option<&'a Label>,
     /// It makes one more active slot.
     pub joins: bool,
     /// It is among [`Survey::down`].
@@ -76,6 +78,13 @@ impl<'a> Survey<'a> {
         survey
     }
 
+    /// A daemon's slots at other sites are for those to decide.
+    pub(crate) fn keep_own_site(&mut self, view: &View) {
+        let own = |todo: &Todo<'_>| todo.site.is_none_or(|site| view.site.as_ref().is_none_or(|own| own == site));
+        self.todo.retain(own);
+        self.stale.retain(own);
+    }
+
     fn add(&mut self, app: &AppView, wanted: &Wanted<'a>, standing: Standing<'a>) {
         match standing {
             Standing::Vacant => self.todo(wanted, true, false),
@@ -109,7 +118,8 @@ impl<'a> Survey<'a> {
             return;
         }
         let seat = if daemon { Seat::OnlyAgain(node) } else { Seat::Again(node) };
-        let todo = Todo { slot: wanted.slot, seen: wanted.seen, seat, joins: false, counted_down: true };
+        let site = wanted.node.map(|node| &node.site);
+        let todo = Todo { slot: wanted.slot, seen: wanted.seen, seat, site, joins: false, counted_down: true };
         // Tasks of a job owe nobody that they run; and what does not run yet loses nothing.
         if running && app.manifest.kind != AppType::Job {
             self.stale.push(Todo { counted_down: false, ..todo });
@@ -121,7 +131,8 @@ impl<'a> Survey<'a> {
     fn todo(&mut self, wanted: &Wanted<'a>, joins: bool, counted_down: bool) {
         self.down += u32::from(counted_down);
         let seat = wanted.node.map_or(Seat::Any, |node| Seat::Only(node.id));
-        self.todo.push(Todo { slot: wanted.slot, seen: wanted.seen, seat, joins, counted_down });
+        let site = wanted.node.map(|node| &node.site);
+        self.todo.push(Todo { slot: wanted.slot, seen: wanted.seen, seat, site, joins, counted_down });
     }
 }
 

@@ -73,11 +73,23 @@ impl World {
         World { engine: Engine::new(Arc::new(plan), Options::default()), cut: BTreeSet::new() }
     }
 
-    /// Adds a host with a member node, and starts it.
+    /// Adds a host with a member node that holds all sites, and starts it.
     ///
     /// # Panics
     /// The name or site is not valid, or the world is full: a mistake in the story.
     pub fn add(&mut self, name: &str, site: &str) -> HostId {
+        self.add_host(name, site, true)
+    }
+
+    /// Adds a host with a member node that holds only its own site, and starts it.
+    ///
+    /// # Panics
+    /// As [`World::add`].
+    pub fn add_edge(&mut self, name: &str, site: &str) -> HostId {
+        self.add_host(name, site, false)
+    }
+
+    fn add_host(&mut self, name: &str, site: &str, keeper: bool) -> HostId {
         let n = self.engine.hosts.len();
         assert!(n < HOSTS_MAX, "a world has {HOSTS_MAX} hosts at most");
         let host = PlannedHost {
@@ -86,6 +98,7 @@ impl World {
             site: site.to_owned(),
             nat: Nat::None,
             relay: false,
+            keeper,
             skew_ms: 0,
             kbps: 100_000,
             anchor: true,
@@ -143,7 +156,7 @@ impl World {
     /// # Errors
     /// As [`World::apply`].
     pub fn delete(&mut self, host: HostId, name: &str) -> Result<serde_json::Value> {
-        self.command(host, Request::AppDelete(AppRef { name: name.parse()?, namespace: None }))
+        self.command(host, Request::AppDelete(AppRef { name: name.parse()?, namespace: None, site: None }))
     }
 
     fn command(&mut self, host: HostId, request: Request) -> Result<serde_json::Value> {

@@ -135,7 +135,7 @@ fn a_job_is_done_once_each_slot_though_a_host_dies_midway() {
         world.crash(shop[2], Crash::PowerLoss);
         world.run(seconds(40));
         let name = "count".parse().unwrap();
-        let params = holm_types::api::ResultParams { name, namespace: None, slot: None };
+        let params = holm_types::api::ResultParams { name, namespace: None, site: None, slot: None };
         let results = world.ask(cloud[0], Request::AppResult(params)).unwrap();
         let rows = results.as_array().unwrap();
         let slots: Vec<u64> = rows.iter().map(|r| r["slot"].as_u64().unwrap()).collect();

@@ -41,7 +41,9 @@ fn a_plan_of_a_new_app_names_the_nodes_that_then_run_it() {
         world.run(seconds(5));
         assert!(world.runners("web").is_empty(), "a plan does nothing");
         assert!(
-            world.ask(hosts[1], Request::AppGet(AppRef { name: "web".parse().unwrap(), namespace: None })).is_none()
+            world
+                .ask(hosts[1], Request::AppGet(AppRef { name: "web".parse().unwrap(), namespace: None, site: None }))
+                .is_none()
         );
         world.apply(hosts[2], &service(3, "1", "")).unwrap();
         world.run(seconds(5));

@@ -38,6 +38,9 @@ pub struct AppRef {
     /// Its namespace, `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Label>,
+    /// Its site, where there are apps of this name at several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Label>,
 }
 
 /// Parameters of `app.scale`.
@@ -49,11 +52,21 @@ pub struct ScaleParams {
     /// Its namespace, `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Label>,
+    /// Its site, where there are apps of this name at several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Label>,
     /// Replicas of a service, or parallel tasks of a job.
     pub replicas: u32,
     /// Fail unless the app is at this revision now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_revision: Option<u64>,
+}
+
+impl ScaleParams {
+    /// The app that is meant.
+    pub fn app(&self) -> AppRef {
+        AppRef { name: self.name.clone(), namespace: self.namespace.clone(), site: self.site.clone() }
+    }
 }
 
 /// Parameters of `app.result`.
@@ -65,9 +78,19 @@ pub struct ResultParams {
     /// Its namespace, `default` if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Label>,
+    /// Its site, where there are apps of this name at several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Label>,
     /// Only this slot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
+}
+
+impl ResultParams {
+    /// The app that is meant.
+    pub fn app(&self) -> AppRef {
+        AppRef { name: self.name.clone(), namespace: self.namespace.clone(), site: self.site.clone() }
+    }
 }
 
 /// Parameters of lists. The cursor is opaque.
@@ -80,6 +103,9 @@ pub struct ListParams {
     /// Only of this namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Label>,
+    /// Only of this site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Label>,
     /// Also what has ended and lost (`task.list`).
     pub all: bool,
     /// Where the last page ended.
@@ -133,6 +159,9 @@ pub struct Applied {
     pub name: Label,
     /// Its namespace.
     pub namespace: Label,
+    /// The site that it belongs to; none if it may run anywhere.
+    #[serde(default)]
+    pub site: Option<Label>,
     /// The revision that is now durable on this node.
     pub revision: u64,
     /// Whether anything changed.
@@ -242,6 +271,9 @@ pub struct AppRow {
     pub name: Label,
     /// Its namespace.
     pub namespace: Label,
+    /// The site that it belongs to; none if it may run anywhere.
+    #[serde(default)]
+    pub site: Option<Label>,
     /// Its type.
     #[serde(rename = "type")]
     pub kind: AppType,

@@ -3,7 +3,7 @@
 //! The authority signs certificates; an issuer that it certified may sign others. A chain is at
 //! most two certificates long: `[subject]`, or `[subject, issuer]`.
 
-use crate::{Label, MeshId, NodeId, TypeError, Wall, cbor, keys, keys::KeyPair};
+use crate::{Label, MeshId, NodeId, Scope, TypeError, Wall, cbor, keys, keys::KeyPair};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -73,6 +73,23 @@ pub struct Claims {
     pub not_after: u64,
     /// Unique among the signer's certificates.
     pub serial: u64,
+}
+
+impl Claims {
+    /// Whether the node holds the documents of other sites, too.
+    pub fn is_keeper(&self) -> bool {
+        self.roles.contains(&Role::Keeper)
+    }
+
+    /// Whether the node holds the documents of `scope`, and so may write some.
+    pub fn holds(&self, scope: &Scope) -> bool {
+        scope.site().is_none_or(|site| *site == self.site) || self.is_keeper()
+    }
+
+    /// Where the node's own document is: all sites need to know who the keepers are.
+    pub fn home(&self) -> Scope {
+        if self.is_keeper() { Scope::Mesh } else { Scope::Site(self.site.clone()) }
+    }
 }
 
 /// Claims and the signature of the authority or of an issuer.

@@ -231,6 +231,14 @@ pub mod keys_of {
     pub const REVISION: &str = "rev";
     /// A node's certificate chain.
     pub const CERT: &str = "cert";
+
+    /// What the keys of introductions begin with.
+    pub const INTRODUCTIONS: &str = "cert/";
+
+    /// The certificate chain of a writer of another site, in a document that all sites hold.
+    pub fn introduction(writer: &NodeId) -> String {
+        format!("{INTRODUCTIONS}{}", writer.mark())
+    }
     /// A node's description: [`crate::view::NodeInfo`] as JSON.
     pub const INFO: &str = "info";
 

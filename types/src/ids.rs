@@ -182,14 +182,17 @@ impl DocId {
         DocId::keyed(DocKind::Node, &[&node.0])
     }
 
-    /// The document of an app, the same wherever it is submitted.
-    pub fn app(namespace: &Label, name: &Label) -> DocId {
-        DocId::keyed(DocKind::App, &[namespace.as_str().as_bytes(), name.as_str().as_bytes()])
+    /// The document of an app, the same wherever it is submitted. Two sites may each have an app of one name.
+    pub fn app(scope: &Scope, namespace: &Label, name: &Label) -> DocId {
+        let scope = scope.to_string();
+        let parts = [scope.as_bytes(), namespace.as_str().as_bytes(), name.as_str().as_bytes()];
+        DocId::keyed(DocKind::App, &parts)
     }
 
-    /// The document of one group of slots of a generation of an app.
-    pub fn tasks(app: &DocId, generation: u64, group: u32) -> DocId {
-        DocId::keyed(DocKind::Tasks, &[&app.0, &generation.to_be_bytes(), &group.to_be_bytes()])
+    /// The document in `scope` of one group of slots of a generation of an app.
+    pub fn tasks(scope: &Scope, app: &DocId, generation: u64, group: u32) -> DocId {
+        let scope = scope.to_string();
+        DocId::keyed(DocKind::Tasks, &[scope.as_bytes(), &app.0, &generation.to_be_bytes(), &group.to_be_bytes()])
     }
 
     /// What the document is about.
@@ -271,6 +274,21 @@ pub enum Scope {
     Mesh,
     /// The nodes of one site, and the keepers of that site.
     Site(Label),
+}
+
+impl Scope {
+    /// Where an app's document is, by the site that its manifest asks for.
+    pub fn of_app(site: Option<&Label>) -> Scope {
+        site.map_or(Scope::Mesh, |site| Scope::Site(site.clone()))
+    }
+
+    /// The site, of a site's scope.
+    pub fn site(&self) -> Option<&Label> {
+        match self {
+            Scope::Mesh => None,
+            Scope::Site(site) => Some(site),
+        }
+    }
 }
 
 impl fmt::Display for Scope {

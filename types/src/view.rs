@@ -2,7 +2,7 @@
 //! clients read it; it is computed from documents and presence, and never written to.
 
 use crate::{
-    Digest, DocId, Epoch, Label, NodeId, Slot, TaskId, TypeError, Wall, cbor,
+    Digest, DocId, Epoch, Label, NodeId, Scope, Slot, TaskId, TypeError, Wall, cbor,
     cert::Role,
     manifest::{Amounts, AppType, Manifest},
 };
@@ -55,6 +55,13 @@ pub struct NodeView {
     pub described: bool,
     /// Whether it is there.
     pub liveness: Liveness,
+}
+
+impl NodeView {
+    /// Whether it holds all sites.
+    pub fn is_keeper(&self) -> bool {
+        self.roles.contains(&Role::Keeper)
+    }
 }
 
 /// The state of a task.
@@ -263,6 +270,8 @@ pub struct Conflict {
 pub struct AppView {
     /// Its document.
     pub doc: DocId,
+    /// Where that is: at the site that its manifest asks for, or everywhere.
+    pub scope: Scope,
     /// Counts its lives: an app that was removed and submitted again starts afresh.
     pub generation: u64,
     /// Whether it was not removed.
@@ -291,6 +300,15 @@ impl AppView {
         u32::from_be_bytes([node.0[0], node.0[1], node.0[2], node.0[3]]) >> 1
     }
 
+    /// Where the tasks are written that run on a node at `site`. A daemon's slots belong to their nodes, so
+    /// each site has its own, however large the mesh is; the slots of a service or a job move between sites.
+    pub fn task_scope(&self, site: &Label) -> Scope {
+        match self.manifest.kind {
+            AppType::Daemon => Scope::Site(site.clone()),
+            _ => self.scope.clone(),
+        }
+    }
+
     /// The document group of a slot. A daemon's slots are spread over 64 groups.
     pub fn group_of(kind: AppType, slot: Slot) -> u32 {
         match kind {
@@ -303,8 +321,20 @@ impl AppView {
 /// All that a node believes.
 #[derive(Debug, Clone, Default)]
 pub struct View {
-    /// The members, this node among them.
+    /// The members of the sites that this node holds and the keepers; this node is among them. Of other
+    /// nodes those that were heard because they run apps that belong to no site.
     pub nodes: BTreeMap<NodeId, NodeView>,
+    /// The site of this node; `None` where sites mean nothing.
+    pub site: Option<Label>,
+    /// Whether this node holds all sites.
+    pub keeper: bool,
     /// The apps, removed ones too as long as their documents are kept.
     pub apps: BTreeMap<DocId, AppView>,
+}
+
+impl View {
+    /// Whether this node knows all that concerns a site.
+    pub fn covers(&self, site: &Label) -> bool {
+        self.keeper || self.site.as_ref().is_none_or(|own| own == site)
+    }
 }

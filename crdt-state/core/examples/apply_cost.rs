@@ -37,7 +37,12 @@ fn main() -> Result<(), Failure> {
     for state in [&mut writer, &mut reader] {
         state.add_member(chain.clone(), Wall(0))?;
     }
-    let of = TasksOf { app: DocId::app(&"default".parse()?, &"a".parse()?), generation: 1, group: 0 };
+    let of = TasksOf {
+        scope: Scope::Mesh,
+        app: DocId::app(&Scope::Mesh, &"default".parse()?, &"a".parse()?),
+        generation: 1,
+        group: 0,
+    };
     let start = Instant::now();
     let changes = write_history(&mut writer, &of, &key)?;
     report("write (sign, validate, apply)", start, changes.len());

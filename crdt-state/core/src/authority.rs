@@ -4,8 +4,8 @@
 
 use crate::{error::Refusal, members::Members};
 use holm_types::{
-    DocId, DocKind, MeshId, NodeId,
-    cert::{CertChain, Role},
+    DocId, DocKind, MeshId, NodeId, Scope,
+    cert::{CertChain, Claims, Role},
     change::{SignedChange, Value, keys_of},
 };
 
@@ -26,18 +26,61 @@ pub fn may_deploy(roles: &[Role]) -> bool {
 }
 
 pub(crate) fn judge(mesh: &MeshId, members: &Members, change: &SignedChange) -> Result<Standing, Refusal> {
+    let refuse = |why: &str| Err(Refusal::Authority(why.into()));
     let kind = change.doc.kind();
-    let brought = if kind == DocKind::Node { judge_node(mesh, members, change)? } else { None };
-    let roles = match (&brought, members.get(&change.author)) {
-        (Some(chain), _) => chain.claims().map_err(|e| Refusal::Authority(e.to_string()))?.roles.as_slice(),
-        (None, Some(member)) => member.claims.roles.as_slice(),
+    let brought = match kind {
+        DocKind::Node => judge_node(mesh, members, change)?,
+        DocKind::App | DocKind::Tasks => judge_introduction(mesh, members, change)?,
+        DocKind::Other(_) => None,
+    };
+    let claims = match (&brought, members.get(&change.author)) {
+        (Some(chain), _) => chain.claims().map_err(|e| Refusal::Authority(e.to_string()))?,
+        (None, Some(member)) => &member.claims,
         (None, None) => return Ok(Standing::Stranger),
     };
+    if !claims.holds(&change.scope) {
+        return refuse("its author belongs to another site");
+    }
     match kind {
-        DocKind::App if !may_deploy(roles) => Err(Refusal::Authority("its author has no role that may deploy".into())),
+        DocKind::Node if change.scope != claims.home() => {
+            refuse("a node's document is at its site, a keeper's everywhere")
+        }
+        DocKind::App if !may_deploy(&claims.roles) => refuse("its author has no role that may deploy"),
         DocKind::Tasks => judge_tasks(change).map(|()| Standing::Allowed(brought)),
         _ => Ok(Standing::Allowed(brought)),
     }
+}
+
+/// Whether a writer has to bring its certificate along with its first change of a document: one that all
+/// sites hold, of a writer that only its own site knows.
+pub(crate) fn must_introduce_itself(claims: &Claims, scope: &Scope, doc: &DocId) -> bool {
+    *scope == Scope::Mesh && matches!(doc.kind(), DocKind::App | DocKind::Tasks) && !claims.is_keeper()
+}
+
+/// A writer may put its own certificate into a document, and nobody else's.
+fn judge_introduction(mesh: &MeshId, members: &Members, change: &SignedChange) -> Result<Option<CertChain>, Refusal> {
+    let own = keys_of::introduction(&change.author);
+    let mut found = None;
+    for op in change.change.ops.iter().filter(|op| op.key.starts_with(keys_of::INTRODUCTIONS)) {
+        match &op.value {
+            Some(Value::Bytes(bytes)) if op.key == own => found = Some(bytes),
+            _ => {
+                return Err(Refusal::Authority(
+                    "a document bears the certificates of its writers, each its own".into(),
+                ));
+            }
+        }
+    }
+    found.map(|bytes| read_chain(mesh, members, &change.author, bytes)).transpose()
+}
+
+/// A certificate that a change brings along, of its author.
+fn read_chain(mesh: &MeshId, members: &Members, author: &NodeId, bytes: &[u8]) -> Result<CertChain, Refusal> {
+    let chain = CertChain::decode(bytes).map_err(|e| Refusal::Authority(e.to_string()))?;
+    if members.get(author).is_none_or(|member| member.chain != chain) {
+        verify_chain(mesh, &chain, Some(author))?;
+    }
+    Ok(chain)
 }
 
 /// A node's document is written by that node alone, and begins with its certificate.
@@ -55,11 +98,7 @@ fn judge_node(mesh: &MeshId, members: &Members, change: &SignedChange) -> Result
     let Some(Value::Bytes(bytes)) = &op.value else {
         return refuse("a node's certificate is bytes and stays");
     };
-    let chain = CertChain::decode(bytes).map_err(|e| Refusal::Authority(e.to_string()))?;
-    if members.get(&change.author).is_some_and(|member| member.chain == chain) {
-        return Ok(Some(chain));
-    }
-    verify_chain(mesh, &chain, Some(&change.author)).map(|()| Some(chain))
+    read_chain(mesh, members, &change.author, bytes).map(Some)
 }
 
 /// Whether a chain is one of this mesh, and of `subject` if that is given.
@@ -80,7 +119,8 @@ fn judge_tasks(change: &SignedChange) -> Result<(), Refusal> {
     let mut named = !change.change.deps.is_empty();
     for op in &change.change.ops {
         if op.key == TASKS_APP {
-            if op.value.as_ref().and_then(TasksOf::read).is_none_or(|of| of.doc() != change.doc) {
+            let of = op.value.as_ref().and_then(TasksOf::read);
+            if of.is_none_or(|of| of.doc() != change.doc || of.scope != change.scope) {
                 return refuse("the tasks document is not that of the app that it names");
             }
             named = true;
@@ -100,8 +140,10 @@ fn marked(key: &str) -> bool {
 pub const TASKS_APP: &str = "app";
 
 /// Whose tasks a tasks document holds: the value of [`TASKS_APP`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TasksOf {
+    /// Where the document is.
+    pub scope: Scope,
     /// The app's document.
     pub app: DocId,
     /// The app's generation.
@@ -113,7 +155,7 @@ pub struct TasksOf {
 impl TasksOf {
     /// The document that holds them.
     pub fn doc(&self) -> DocId {
-        DocId::tasks(&self.app, self.generation, self.group)
+        DocId::tasks(&self.scope, &self.app, self.generation, self.group)
     }
 
     /// As it stands in the document.
@@ -121,6 +163,7 @@ impl TasksOf {
         let mut bytes = self.app.0.to_vec();
         bytes.extend(self.generation.to_be_bytes());
         bytes.extend(self.group.to_be_bytes());
+        bytes.extend(self.scope.to_string().into_bytes());
         Value::Bytes(bytes)
     }
 
@@ -128,11 +171,13 @@ impl TasksOf {
     pub fn read(value: &Value) -> Option<TasksOf> {
         let Value::Bytes(bytes) = value else { return None };
         let (app, rest) = bytes.split_first_chunk::<16>()?;
-        let (generation, group) = rest.split_first_chunk::<8>()?;
+        let (generation, rest) = rest.split_first_chunk::<8>()?;
+        let (group, scope) = rest.split_first_chunk::<4>()?;
         Some(TasksOf {
+            scope: std::str::from_utf8(scope).ok()?.parse().ok()?,
             app: DocId(*app),
             generation: u64::from_be_bytes(*generation),
-            group: u32::from_be_bytes(group.try_into().ok()?),
+            group: u32::from_be_bytes(*group),
         })
     }
 }

@@ -26,10 +26,14 @@ impl Default for Config {
     }
 }
 
+/// Connections to anchors to aim for, whatever others there are.
+const ANCHORS: usize = 2;
+
 #[derive(Debug)]
 struct Peer {
     addresses: Vec<String>,
     connected: bool,
+    anchor: bool,
     delay: Duration,
     next: Mono,
 }
@@ -64,7 +68,13 @@ impl Healer {
             return false;
         }
         let delay = self.config.first;
-        let peer = self.peers.entry(node).or_insert(Peer { addresses: Vec::new(), connected: false, delay, next: now });
+        let peer = self.peers.entry(node).or_insert(Peer {
+            addresses: Vec::new(),
+            connected: false,
+            anchor: false,
+            delay,
+            next: now,
+        });
         let mut changed = false;
         for address in addresses.iter().rev() {
             if address.len() <= 256 && !peer.addresses.contains(address) {
@@ -77,6 +87,13 @@ impl Healer {
             peer.next = now;
         }
         changed
+    }
+
+    /// A peer holds the sites together: some of these are dialled whatever other connections there are.
+    pub fn anchor(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.anchor = true;
+        }
     }
 
     /// A connection is up.
@@ -116,19 +133,20 @@ impl Healer {
 
     /// Whom to dial now.
     pub fn tick(&mut self, now: Mono) -> Vec<Dial> {
-        let mut room = self.room();
-        let due: Vec<NodeId> = self
+        let (mut room, mut anchors) = (self.room(), self.anchors_missing());
+        let due: Vec<(NodeId, bool)> = self
             .peers
             .iter()
             .filter(|(_, peer)| !peer.connected && !peer.addresses.is_empty() && peer.next <= now)
-            .map(|(node, _)| *node)
+            .map(|(node, peer)| (*node, peer.anchor))
             .collect();
         let mut dials = Vec::new();
-        for node in due {
-            if room == 0 {
-                break;
+        for (node, anchor) in due {
+            match anchor && anchors > 0 {
+                true => anchors -= 1,
+                false if room == 0 => continue,
+                false => room -= 1,
             }
-            room -= 1;
             let jitter = self.rng.random_range(0.5..1.5);
             let Some(peer) = self.peers.get_mut(&node) else { continue };
             peer.next = now.after(peer.delay.mul_f64(jitter));
@@ -142,12 +160,15 @@ impl Healer {
         self.config.degree.saturating_sub(self.peers.values().filter(|p| p.connected).count())
     }
 
+    fn anchors_missing(&self) -> usize {
+        ANCHORS.saturating_sub(self.peers.values().filter(|p| p.connected && p.anchor).count())
+    }
+
     /// When [`Healer::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
-        if self.room() == 0 {
-            return None;
-        }
-        self.peers.values().filter(|p| !p.connected && !p.addresses.is_empty()).map(|p| p.next).min()
+        let (room, anchors) = (self.room() > 0, self.anchors_missing() > 0);
+        let wanted = |p: &&Peer| !p.connected && !p.addresses.is_empty() && (room || anchors && p.anchor);
+        self.peers.values().filter(wanted).map(|p| p.next).min()
     }
 
     /// The peers and their addresses, for the peer store.

@@ -35,6 +35,7 @@ struct Member {
     heard_at: Mono,
     interval: Duration,
     dead_since: Option<Mono>,
+    near: bool,
     /// Gossip of it has put off its death once since its last heartbeat.
     put_off: bool,
 }
@@ -55,16 +56,22 @@ impl Members {
 
     /// A member is known to exist, from its certificate. It is suspect until it is heard, and
     /// dead when it stays silent: a node that starts alone gives the others time to speak first.
-    pub fn expect(&mut self, node: NodeId, now: Mono) {
-        let interval = self.interval();
-        self.members.entry(node).or_insert(Member {
+    /// It is `near` if it hears the same heartbeats as this node: of the same site, or speaking to all.
+    pub fn expect(&mut self, node: NodeId, near: bool, now: Mono) {
+        if let Some(member) = self.members.get_mut(&node) {
+            member.near = near;
+            return;
+        }
+        let member = Member {
             state: Liveness::Suspect,
             presence: None,
             heard_at: now,
-            interval,
+            interval: self.interval(),
             dead_since: None,
+            near,
             put_off: false,
-        });
+        };
+        self.members.insert(node, member);
     }
 
     /// A heartbeat of a member. Answers whether it says something new: an older incarnation or
@@ -201,7 +208,8 @@ impl Members {
 
     /// How often this node should speak now.
     pub fn interval(&self) -> Duration {
-        let live = self.members.values().filter(|m| m.state != Liveness::Dead && m.state != Liveness::Left).count();
+        let gone = |m: &&Member| matches!(m.state, Liveness::Dead | Liveness::Left);
+        let live = self.members.values().filter(|m| m.near && !gone(m)).count();
         let bounded = Duration::from_secs(1) * (live as u32) / self.config.max_heard_per_second.max(1);
         bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
     }
@@ -235,7 +243,7 @@ mod tests {
 
     fn expecting() -> Members {
         let mut members = Members::new(Config::default());
-        members.expect(NODE, at(0));
+        members.expect(NODE, true, at(0));
         members
     }
 
@@ -244,7 +252,7 @@ mod tests {
         let mut members = Members::new(Config::default());
         let node = NodeId([7; 32]);
         let at = |ms: u64| Mono(Duration::from_millis(ms));
-        members.expect(node, at(0));
+        members.expect(node, true, at(0));
         members.tick(at(4_000));
         members.spoke(&node, false, at(4_000));
         members.tick(at(8_000));
@@ -316,9 +324,13 @@ mod tests {
     fn the_rate_heard_stays_bounded_as_the_mesh_grows() {
         let mut members = Members::new(Config::default());
         for n in 0..200u8 {
-            members.expect(NodeId([n; 32]), at(0));
+            members.expect(NodeId([n; 32]), true, at(0));
         }
         assert_eq!(members.interval(), Duration::from_secs(10));
+        for n in 200..250u8 {
+            members.expect(NodeId([n; 32]), false, at(0));
+        }
+        assert_eq!(members.interval(), Duration::from_secs(10), "who hears other heartbeats does not count");
         let mut slow = beat(1, 1);
         slow.every_ms = 10_000;
         members.heard(slow, at(0));

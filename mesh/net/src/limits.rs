@@ -86,7 +86,7 @@ impl Default for Limits {
             ping_timeout: Duration::from_secs(5),
             gossip_queue: 256,
             gossip_bytes: 24 << 10,
-            topics: 64,
+            topics: 256,
             frame_bytes: 1 << 20,
             outbox_frames: 256,
             outbox_bytes: 4 << 20,

@@ -1,9 +1,12 @@
 //! Requests, and those of them that change apps. A change is answered when it is durable here,
 //! whatever other nodes can be reached: that is what lets a cut-off site take deployments.
 
-use crate::{Effect, Node, RequestId};
+use crate::{
+    Effect, Node, RequestId,
+    finding::{namespace_or_default, not_found},
+};
 use holm_types::{
-    DocId, Label, Now, Scope,
+    DocId, Now,
     api::{ApiError, AppRef, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
@@ -82,14 +85,20 @@ impl Node {
         expected: Option<u64>,
         warnings: Vec<String>,
     ) -> Result<(Applied, Vec<Effect>), ApiError> {
-        let doc = DocId::app(&manifest.namespace, &manifest.name);
+        let (scope, doc) = self.place_of(manifest)?;
         let current = self.current(&doc);
         check_revision(expected, &current)?;
         let mut ops = edits(&current, manifest)?;
         let changed = !ops.is_empty() || !current.live();
         let revision = current.revision + u64::from(changed);
-        let applied =
-            Applied { name: manifest.name.clone(), namespace: manifest.namespace.clone(), revision, changed, warnings };
+        let applied = Applied {
+            name: manifest.name.clone(),
+            namespace: manifest.namespace.clone(),
+            site: scope.site().cloned(),
+            revision,
+            changed,
+            warnings,
+        };
         if !changed {
             return Ok((applied, Vec::new()));
         }
@@ -97,14 +106,14 @@ impl Node {
         let life = if current.live() { current.life } else { current.life + 1 };
         ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
         ops.push((keys_of::REVISION.to_owned(), Some(Value::Uint(revision))));
-        self.write(&Scope::Mesh, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
+        self.write(&scope, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
         let detail = format!("revision {revision}");
         let event = self.event(now.wall, EventKind::Accepted, Some(&manifest.name), None, detail);
         Ok((applied, vec![event]))
     }
 
     fn scale(&mut self, now: Now, params: &ScaleParams) -> Result<(Applied, Vec<Effect>), ApiError> {
-        let mut manifest = self.manifest_of(&params.name, params.namespace.as_ref())?;
+        let mut manifest = self.manifest_of(&params.app())?;
         match manifest.kind {
             AppType::Service => manifest.replicas = Some(params.replicas),
             AppType::Job if params.replicas > 0 => manifest.parallel = Some(params.replicas),
@@ -120,20 +129,24 @@ impl Node {
     }
 
     fn delete(&mut self, now: Now, app: &AppRef) -> Result<(Applied, Vec<Effect>), ApiError> {
-        let namespace = namespace_or_default(app.namespace.as_ref());
-        let doc = DocId::app(&namespace, &app.name);
+        let (scope, doc) = self.find_app(app)?;
         let current = self.current(&doc);
-        if !current.live() {
-            return Err(not_found(&namespace, &app.name));
-        }
         let revision = current.revision + 1;
         let ops = vec![
             (keys_of::LIFE.to_owned(), Some(Value::Uint(current.life + 1))),
             (keys_of::REVISION.to_owned(), Some(Value::Uint(revision))),
         ];
-        self.write(&Scope::Mesh, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
+        self.write(&scope, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
         let event = self.event(now.wall, EventKind::Removed, Some(&app.name), None, "");
-        let applied = Applied { name: app.name.clone(), namespace, revision, changed: true, warnings: Vec::new() };
+        let namespace = namespace_or_default(app.namespace.as_ref());
+        let applied = Applied {
+            name: app.name.clone(),
+            namespace,
+            site: scope.site().cloned(),
+            revision,
+            changed: true,
+            warnings: Vec::new(),
+        };
         Ok((applied, vec![event]))
     }
 
@@ -143,10 +156,10 @@ impl Node {
         serde_json::from_value(answer.clone()).ok()
     }
 
-    fn manifest_of(&self, name: &Label, namespace: Option<&Label>) -> Result<Manifest, ApiError> {
-        let namespace = namespace_or_default(namespace);
-        let app = self.state.apps().get(&DocId::app(&namespace, name)).filter(|app| app.live);
-        app.map(|app| (*app.manifest).clone()).ok_or_else(|| not_found(&namespace, name))
+    fn manifest_of(&self, app: &AppRef) -> Result<Manifest, ApiError> {
+        let (_, doc) = self.find_app(app)?;
+        let found = self.state.apps().get(&doc).map(|app| (*app.manifest).clone());
+        found.ok_or_else(|| not_found(&namespace_or_default(app.namespace.as_ref()), &app.name))
     }
 
     pub(crate) fn current(&self, doc: &DocId) -> Current {
@@ -162,19 +175,6 @@ impl Node {
         }
         current
     }
-}
-
-/// The namespace given, or the default one.
-pub(crate) fn namespace_or_default(namespace: Option<&Label>) -> Label {
-    namespace.cloned().or_else(|| "default".parse().ok()).unwrap_or_else(|| unreachable!("a valid literal"))
-}
-
-pub(crate) fn not_found(namespace: &Label, name: &Label) -> ApiError {
-    ApiError::NotFound(format!(
-        "there is no app {name:?} in namespace {namespace:?}",
-        name = name.as_str(),
-        namespace = namespace.as_str()
-    ))
 }
 
 pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<serde_json::Value, ApiError> {

@@ -85,11 +85,22 @@ impl Node {
         if taken {
             return Err(format!("a node is already called {name:?}: choose another with --name", name = name.as_str()));
         }
+        let moved = self
+            .state
+            .members()
+            .get(&subject)
+            .filter(|m| m.claims.site != grant.site || !m.claims.roles.contains(&grant.role));
+        if let Some(known) = moved {
+            return Err(format!(
+                "this node's key is already that of {} at site {}: a node keeps its site and role; join with a new data folder",
+                known.claims.name, known.claims.site
+            ));
+        }
         self.count_use(&grant, &subject)?;
         let chain = self.certify(now, &authority, &grant, subject, name).map_err(|e| e.to_string())?;
         self.state.add_member(chain.clone(), now.wall).map_err(|e| e.to_string())?;
         self.refresh_members(now.mono);
-        Ok(Enrolment { chain, peers: self.told_peers() })
+        Ok(Enrolment { chain, peers: self.told_peers(&grant.site) })
     }
 
     /// Durable before the answer, as any write: a crash gives no use back. The same node may
@@ -139,8 +150,14 @@ impl Node {
         Ok(CertChain::new(vec![Certificate::sign(claims, authority)?]))
     }
 
-    fn told_peers(&self) -> Vec<(NodeId, Vec<String>)> {
-        let others = self.healer.known().into_iter().filter(|(_, addresses)| !addresses.is_empty());
+    /// Whom a new node at `site` may ask: first those of its site, and the keepers.
+    fn told_peers(&self, site: &Label) -> Vec<(NodeId, Vec<String>)> {
+        let near = |node: &NodeId| {
+            self.state.members().get(node).is_some_and(|m| m.claims.site == *site || m.claims.is_keeper())
+        };
+        let mut others = self.healer.known();
+        others.retain(|(_, addresses)| !addresses.is_empty());
+        others.sort_by_key(|(node, _)| !near(node));
         std::iter::once((self.me, self.listening.clone())).chain(others).take(MAX_TOLD).collect()
     }
 }

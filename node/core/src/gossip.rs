@@ -4,6 +4,7 @@ use crate::{
     Effect, Node,
     node::{Incoming, NodeError},
 };
+use holm_mesh_core::topics::Carries;
 use holm_state::Outcome;
 use holm_types::{
     DocId, Mono, NodeId, Now, Scope,
@@ -36,8 +37,8 @@ impl Node {
         now: Now,
     ) -> Result<(), holm_state::StateError> {
         let change = self.state.write(scope, doc, ops, now.wall)?;
-        if let (Some(topic), Ok(bytes)) = (self.topics.of(scope), change.encode()) {
-            self.journal.after_persist(Effect::Publish { topic: topic.to_owned(), bytes });
+        if let Ok(bytes) = change.encode() {
+            self.journal.after_persist(Effect::Publish { topic: self.topics.of(scope), bytes });
         }
         Ok(())
     }
@@ -59,7 +60,7 @@ impl Node {
             .collect();
         self.state.add_member(self.config.chain.clone(), now.wall)?;
         if !ops.is_empty() {
-            self.write(&Scope::Mesh, doc, ops, now)?;
+            self.write(&self.claims.home(), doc, ops, now)?;
         }
         Ok(())
     }
@@ -84,12 +85,37 @@ impl Node {
             running: self.tasks.running_count(),
             addresses: self.listening.iter().take(MAX_ADDRESSES).cloned().collect(),
             leaving: false,
-            chain: (self.presence_seq % INTRODUCE_EVERY == 1).then(|| self.config.chain.clone()),
+            chain: self.introduces_itself().then(|| self.config.chain.clone()),
         };
         match presence.encode() {
-            Ok(bytes) => out.push(Effect::Publish { topic: self.topics.presence().to_owned(), bytes }),
+            Ok(bytes) => {
+                let topics = self.audience().into_iter();
+                out.extend(topics.map(|topic| Effect::Publish { topic, bytes: bytes.clone() }));
+            }
             Err(_) => self.count("presence_too_large"),
         }
+    }
+
+    /// The topics on which this node says that it is there: for everybody if it is a keeper, else for its
+    /// site; and for everybody, too, while it runs what belongs to no site, since nodes of other sites wait
+    /// for that to run.
+    fn audience(&self) -> Vec<String> {
+        let mut audience = Vec::new();
+        if !self.claims.is_keeper() {
+            audience.push(self.topics.presence_at(&self.claims.site));
+        }
+        if self.claims.is_keeper() || self.tasks.any_in(&Scope::Mesh) {
+            audience.push(self.topics.presence());
+        }
+        audience
+    }
+
+    /// Whether a heartbeat carries the certificate: one of several, and the first ones that another site hears.
+    fn introduces_itself(&mut self) -> bool {
+        let for_all = self.tasks.any_in(&Scope::Mesh);
+        let begins = for_all && !std::mem::replace(&mut self.spoke_to_all, for_all);
+        self.spoke_to_all = for_all;
+        begins || self.presence_seq % INTRODUCE_EVERY == 1
     }
 
     /// Where this node listens is part of its presence, so it speaks at once.
@@ -101,15 +127,14 @@ impl Node {
     }
 
     pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
-        if topic == self.topics.presence() {
-            self.on_presence(now, source, bytes);
-        } else if self.topics.carries_changes(topic) {
-            match SignedChange::decode(bytes) {
-                Ok(change) => self.enqueue(Incoming { change, repair_from: None }),
+        match self.topics.carries(topic) {
+            Some(Carries::Presence) => self.on_presence(now, source, bytes),
+            Some(Carries::Changes(scope)) => match SignedChange::decode(bytes) {
+                Ok(change) if change.scope == scope => self.enqueue(Incoming { change, repair_from: None }),
+                Ok(_) => self.count("gossip_of_another_scope"),
                 Err(_) => self.count("gossip_malformed"),
-            }
-        } else {
-            self.count("gossip_unknown_topic");
+            },
+            None => self.count("gossip_unknown_topic"),
         }
     }
 
@@ -123,12 +148,18 @@ impl Node {
         {
             return self.count("presence_of_another");
         }
-        if !self.state.members().contains_key(&source) {
+        let Some(member) = self.state.members().get(&source) else {
             // Until its certificate is known, by an introduction or by repair, it is a stranger.
             return self.count("presence_of_unknown");
-        }
+        };
         let addresses = presence.addresses.clone();
-        self.members.expect(source, now.mono);
+        // One of another site that speaks here speaks to all.
+        let near = self.is_near(&member.claims) || !self.concerns(&member.claims);
+        let first = self.members.liveness(&source).is_none();
+        self.members.expect(source, near, now.mono);
+        if first {
+            self.refresh_nodes();
+        }
         if self.members.heard(presence, now.mono) {
             self.peers_saved &= !self.healer.learn(source, &addresses, now.mono);
             self.healer.sighted(&source, now.mono);

@@ -24,6 +24,7 @@
 mod apply;
 mod config;
 mod enrol;
+mod finding;
 mod gossip;
 mod inspect;
 mod io;

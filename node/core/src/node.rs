@@ -42,7 +42,8 @@ pub enum NodeError {
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) relayed: bool,
-    pub(crate) scopes: Vec<Scope>,
+    /// What its certificate says: it decides what the peer may be given.
+    pub(crate) claims: Claims,
 }
 
 /// A change of a peer on its way to be verified.
@@ -75,6 +76,8 @@ pub struct Node {
     pub(crate) idempotent: VecDeque<(String, serde_json::Value)>,
     pub(crate) presence_seq: u64,
     pub(crate) presence_at: Mono,
+    /// The last heartbeat was for all sites.
+    pub(crate) spoke_to_all: bool,
     /// When this node last spoke.
     pub(crate) presence_last: Mono,
     pub(crate) repair_at: Mono,
@@ -86,8 +89,10 @@ pub struct Node {
     pub(crate) merging: Merging,
     /// When this node last did anything.
     pub(crate) last_turn: Mono,
-    /// Since when a slot is held by a node of which nothing is known.
-    pub(crate) unknown_since: Option<Mono>,
+    /// Nodes that hold a slot and of which nothing is known or heard, and since when.
+    pub(crate) unknown_since: BTreeMap<NodeId, Mono>,
+    /// Topics of sites that this keeper has learnt of.
+    pub(crate) new_topics: Vec<String>,
 }
 
 impl Node {
@@ -122,6 +127,7 @@ impl Node {
             idempotent: VecDeque::new(),
             presence_seq: 0,
             presence_at: now.mono,
+            spoke_to_all: false,
             presence_last: now.mono,
             repair_at: now.mono.after(config.repair_every),
             peers_saved: true,
@@ -131,7 +137,8 @@ impl Node {
             local_dirty: true,
             merging: Merging::default(),
             last_turn: now.mono,
-            unknown_since: None,
+            unknown_since: BTreeMap::new(),
+            new_topics: Vec::new(),
             claims,
             state,
             config,
@@ -200,6 +207,7 @@ impl Node {
     pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.notice_stall(now);
         self.note_changes(now);
+        out.extend(self.new_topics.drain(..).map(Effect::Subscribe));
         self.watch_members(now, out);
         self.heartbeat(now, out);
         self.heal(now, out);
@@ -253,13 +261,29 @@ impl Node {
         self.deciding.request(now.mono);
     }
 
-    /// Every certified member is expected to speak.
+    /// Every certified member that this node should hear is expected to speak.
     pub(crate) fn refresh_members(&mut self, now: Mono) {
-        let others: Vec<NodeId> = self.state.members().keys().filter(|id| **id != self.me).copied().collect();
-        for id in others {
-            self.members.expect(id, now);
+        let mut sites = BTreeSet::new();
+        for (id, member) in self.state.members() {
+            if *id != self.me && self.concerns(&member.claims) {
+                self.members.expect(*id, self.is_near(&member.claims), now);
+                sites.insert(&member.claims.site);
+            }
+        }
+        if self.claims.is_keeper() {
+            self.new_topics.extend(sites.into_iter().flat_map(|site| self.topics.join(site)));
         }
         self.refresh_nodes();
+    }
+
+    /// Whether this node should know how a member fares: one of the sites that it holds, or a keeper.
+    pub(crate) fn concerns(&self, claims: &Claims) -> bool {
+        claims.is_keeper() || self.claims.holds(&Scope::Site(claims.site.clone()))
+    }
+
+    /// Whether a member hears what this node hears, so that both have to share the time to speak.
+    pub(crate) fn is_near(&self, claims: &Claims) -> bool {
+        claims.is_keeper() || claims.site == self.claims.site
     }
 
     /// Recomputes the view's nodes from certificates, node documents and liveness.
@@ -284,7 +308,10 @@ impl Node {
             };
             (*id, node)
         };
-        self.nodes = self.state.members().iter().map(view).collect();
+        let known = |(id, member): &(&NodeId, &holm_state::Member)| {
+            self.concerns(&member.claims) || self.members.liveness(id).is_some()
+        };
+        self.nodes = self.state.members().iter().filter(known).map(view).collect();
     }
 
     fn watch_members(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -297,8 +324,10 @@ impl Node {
         self.local_dirty = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
-            // One that was never heard is missed by nobody.
-            if self.members.presence(&node).is_none() {
+            // One that was never heard is missed by nobody, and one of another site speaks here only now
+            // and then.
+            let concerns = self.state.members().get(&node).is_some_and(|member| self.concerns(&member.claims));
+            if self.members.presence(&node).is_none() || !concerns {
                 continue;
             }
             let kind = match liveness {
@@ -311,9 +340,19 @@ impl Node {
         }
     }
 
+    /// What this node believes. [`Node::with_view`] gives it back.
+    pub(crate) fn lend_view(&mut self) -> View {
+        View {
+            nodes: std::mem::take(&mut self.nodes),
+            apps: self.state.lend_apps(),
+            site: Some(self.claims.site.clone()),
+            keeper: self.claims.is_keeper(),
+        }
+    }
+
     /// Lends the apps out of the state for the time of `read`: a view without a copy.
     pub(crate) fn with_view<T>(&mut self, read: impl FnOnce(&Node, &View) -> T) -> T {
-        let view = View { nodes: std::mem::take(&mut self.nodes), apps: self.state.lend_apps() };
+        let view = self.lend_view();
         let result = read(self, &view);
         self.nodes = view.nodes;
         self.state.return_apps(view.apps);

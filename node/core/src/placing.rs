@@ -3,30 +3,36 @@
 
 use crate::{
     Effect, Node, StartTask,
-    tasks::{Group, Local},
+    tasks::{Local, group_of},
 };
-use holm_scheduler::{Context, Decision, LocalAction, LocalTask, decide, reconcile};
+use holm_scheduler::{Context, Decision, LocalAction, LocalTask, coordinator, decide, reconcile};
+use holm_state::TasksOf;
 use holm_types::{
-    DocId, Epoch, Now, Slot, TaskId, cbor,
+    DocId, Epoch, NodeId, Now, Scope, Slot, TaskId, cbor,
     change::{Value, keys_of},
     event::EventKind,
     manifest::Run,
     sometimes,
     view::{AppView, Assignment, Liveness, NodeView, TaskState, TaskStatus, View},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Decisions in one run of the scheduler, at most.
 const BUDGET: usize = 512;
 /// How long the document of a node that holds a slot is waited for.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(30);
+/// How long the heartbeat of a node of another site that holds a slot is waited for, once it is held for dead.
+const SILENT_GRACE: Duration = Duration::from_secs(5);
 /// A found task whose app is not known (yet) is left alone this long.
 const STRAY_GRACE: Duration = Duration::from_secs(60);
 
 impl Node {
     /// Runs the scheduler for the apps that this node coordinates.
     pub(crate) fn decide(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if !self.deciding.take(now.mono) || self.is_settling(now) {
+        if !self.deciding.take(now.mono) || self.is_settling() {
             return;
         }
         if let Some(until) = self.merging.holds(now.mono) {
@@ -35,18 +41,20 @@ impl Node {
             return;
         }
         let (free, dead_for) = self.scheduling_facts(now);
+        let held = self.held_back(now);
         let decisions = self.with_view(|node, view| {
-            decide(view, &Context { me: node.me, free: &free, dead_for: &dead_for, budget: BUDGET })
+            decide(view, &Context { me: node.me, free: &free, dead_for: &dead_for, budget: BUDGET, held: &held })
         });
         if decisions.len() >= BUDGET {
             self.deciding.request(now.mono);
         }
-        let mut groups: BTreeMap<Group, Vec<(String, Option<Value>)>> = BTreeMap::new();
+        let mut groups: BTreeMap<TasksOf, Vec<(String, Option<Value>)>> = BTreeMap::new();
         for Decision::Assign { app, generation, slot, epoch, placement } in decisions {
             let Some(view) = self.state.apps().get(&app) else { continue };
-            let (kind, name) = (view.manifest.kind, view.manifest.name.clone());
+            let name = view.manifest.name.clone();
+            let Some(site) = self.nodes.get(&placement.node).map(|node| &node.site) else { continue };
             let Ok(bytes) = cbor::to_vec("placement", &placement) else { continue };
-            let group = Group { app, generation, index: AppView::group_of(kind, slot) };
+            let group = group_of(view, slot, site);
             let key = keys_of::assignment(slot, epoch, &self.me);
             groups.entry(group).or_default().push((key, Some(Value::Bytes(bytes))));
             let id = TaskId::new(&name, &app, generation, slot, epoch, &placement.node);
@@ -54,29 +62,44 @@ impl Node {
             out.push(self.event(now.wall, EventKind::Assigned, Some(&name), Some(&id), detail));
         }
         for (group, ops) in groups {
-            self.write_group(group, ops, now);
+            self.write_group(&group, ops, now);
         }
     }
 
     /// Whether too little is known to decide anything. A node that has just started, or just
     /// joined, has heard nobody and knows only a part of the documents: it would hold the mesh
     /// for missing and take everything on itself. It gives members that it has never heard the
-    /// usual time to speak, and waits for the documents of nodes that hold a slot.
-    fn is_settling(&mut self, now: Now) -> bool {
+    /// usual time to speak.
+    fn is_settling(&self) -> bool {
         let unheard = |node: &NodeView| {
             node.described && node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none()
         };
-        if self.nodes.values().any(unheard) {
+        let settling = self.nodes.values().any(unheard);
+        if settling {
             sometimes!("decisions wait for members that were never heard");
-            return true;
         }
-        if !self.with_view(|_, view| names_unknown_nodes(view)) {
-            self.unknown_since = None;
-            return false;
+        settling
+    }
+
+    /// Apps with a slot that is held by a node of which nothing is known or heard here: its document, or its
+    /// heartbeats if it is of another site, may be on their way. They are waited for, but not for ever.
+    fn held_back(&mut self, now: Now) -> BTreeSet<DocId> {
+        let (silent, missing) = self.with_view(|node, view| {
+            let silent = silent_holders(node, view);
+            let missing: BTreeSet<NodeId> = silent.iter().map(|(_, holder)| *holder).collect();
+            (silent, missing)
+        });
+        self.unknown_since.retain(|node, _| missing.contains(node));
+        let mut held = BTreeSet::new();
+        for (app, node) in silent {
+            sometimes!("a slot is held by a node of which nothing is known");
+            let since = *self.unknown_since.entry(node).or_insert(now.mono);
+            let grace = if self.nodes.contains_key(&node) { SILENT_GRACE } else { UNKNOWN_GRACE };
+            if now.mono.since(since) < grace {
+                held.insert(app);
+            }
         }
-        let since = *self.unknown_since.get_or_insert(now.mono);
-        sometimes!("a slot is held by a node of which nothing is known");
-        now.mono.since(since) < UNKNOWN_GRACE
+        held
     }
 
     /// Starts, stops and refuses tasks so that what runs here is what should run here.
@@ -116,7 +139,7 @@ impl Node {
             state: TaskState::Starting,
         };
         let local = Local {
-            group: Group::of(view, slot),
+            group: group_of(view, slot, &self.claims.site),
             app_name: view.manifest.name.clone(),
             resources: view.manifest.resources.amounts(),
             status,
@@ -129,6 +152,10 @@ impl Node {
             restart: view.manifest.restart_policy(),
             grace: self.config.grace,
         };
+        if local.group.scope == Scope::Mesh && !self.spoke_to_all {
+            // Other sites wait to hear of it.
+            self.presence_at = now.mono;
+        }
         self.tasks.insert(task, local);
         self.queue_status(now, &id);
         out.push(Effect::Start(start));
@@ -140,6 +167,7 @@ impl Node {
             ("HOLM_APP", app.manifest.name.to_string()),
             ("HOLM_NAMESPACE", app.manifest.namespace.to_string()),
             ("HOLM_TASK", id.to_string()),
+            ("HOLM_SCOPE", app.scope.to_string()),
             ("HOLM_SLOT", slot.to_string()),
             ("HOLM_ATTEMPT", assignment.placement.attempt.to_string()),
             ("HOLM_EPOCH", assignment.epoch.to_string()),
@@ -164,7 +192,7 @@ impl Node {
 
     fn refuse(&mut self, now: Now, app: DocId, slot: Slot, epoch: Epoch, reason: String, out: &mut Vec<Effect>) {
         let Some(view) = self.state.apps().get(&app) else { return };
-        let (group, name) = (Group::of(view, slot), view.manifest.name.clone());
+        let (group, name) = (group_of(view, slot, &self.claims.site), view.manifest.name.clone());
         let key = keys_of::status(slot, epoch, &self.me);
         if self.tasks.queue.get(&group).is_some_and(|queued| queued.contains_key(&key)) {
             return;
@@ -181,11 +209,23 @@ impl Node {
     }
 }
 
-/// Whether a slot was given to a node of which nothing is known.
-fn names_unknown_nodes(view: &View) -> bool {
-    let mut assignments =
-        view.apps.values().filter(|app| app.live).flat_map(|app| app.slots.values().flat_map(|slot| &slot.assignments));
-    assignments.any(|a| !a.state().is_terminal() && !view.nodes.contains_key(&a.placement.node))
+/// Apps that this node decides for, with the nodes that were given one of their slots and of which nothing
+/// is known, or nothing is heard though they are of a site that is not this node's concern.
+fn silent_holders(node: &Node, view: &View) -> BTreeSet<(DocId, NodeId)> {
+    let silent = |id: &NodeId| match view.nodes.get(id) {
+        Some(known) => known.liveness == Liveness::Dead && !known.is_keeper() && !view.covers(&known.site),
+        None => true,
+    };
+    let mut found = BTreeSet::new();
+    for app in view.apps.values().filter(|app| app.live) {
+        let assignments = app.slots.values().flat_map(|slot| &slot.assignments);
+        let holders = assignments.filter(|a| !a.state().is_terminal()).map(|a| a.placement.node);
+        let missing: BTreeSet<NodeId> = holders.filter(|holder| silent(holder)).collect();
+        if !missing.is_empty() && coordinator(view, app) == Some(node.me) {
+            found.extend(missing.into_iter().map(|holder| (app.doc, holder)));
+        }
+    }
+    found
 }
 
 fn assignment_of<'a>(app: &'a AppView, slot: Slot, epoch: Epoch, me: &holm_types::NodeId) -> Option<&'a Assignment> {

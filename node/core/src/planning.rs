@@ -7,7 +7,7 @@ use crate::{
 };
 use holm_scheduler::{Context, Decision, Usage, acting, coordinator, decide_app, explain};
 use holm_types::{
-    DocId, Label, NodeId, Now, Slot,
+    DocId, Label, NodeId, Now, Scope, Slot,
     api::{ApiError, ApplyParams, Plan, PlanAction, PlannedSlot, SlotRow},
     manifest::{AppType, Manifest, PartitionPolicy},
     view::{AppView, Assignment, SlotView, TaskState, View},
@@ -24,14 +24,14 @@ impl Node {
     pub(crate) fn plan(&mut self, now: Now, params: &ApplyParams) -> Result<serde_json::Value, ApiError> {
         let manifest = read_manifest(params)?;
         let warnings = unsupported(&manifest)?;
-        let doc = DocId::app(&manifest.namespace, &manifest.name);
+        let (scope, doc) = self.place_of(&manifest)?;
         let current = self.current(&doc);
         check_revision(params.expected_revision, &current)?;
         let changed = !edits(&current, &manifest)?.is_empty() || !current.live();
         let before = self.state.apps().get(&doc).filter(|app| app.live).cloned();
         let changes = before.as_ref().map_or_else(Vec::new, |app| app.manifest.changes_to(&manifest));
         let (name, namespace) = (manifest.name.clone(), manifest.namespace.clone());
-        let planned = planned_app(doc, &current, before.as_ref(), manifest);
+        let planned = planned_app((scope, doc), &current, before.as_ref(), manifest);
         let (mut slots, exists) = (self.try_out(now, planned, before.as_ref()), before.is_some());
         let more_slots = u32::try_from(slots.len().saturating_sub(MAX_PLANNED)).unwrap_or(u32::MAX);
         slots.truncate(MAX_PLANNED);
@@ -42,15 +42,20 @@ impl Node {
     /// What would become of every slot, were `planned` the app.
     fn try_out(&mut self, now: Now, planned: AppView, before: Option<&AppView>) -> Vec<PlannedSlot> {
         let (free, dead_for) = self.scheduling_facts(now);
-        let mut view = View { nodes: std::mem::take(&mut self.nodes), apps: self.state.lend_apps() };
+        let mut view = self.lend_view();
         let doc = planned.doc;
         let kept = view.apps.insert(doc, planned.clone());
-        // Whoever would decide: the same function gives the same answer everywhere.
-        let me = coordinator(&view, &doc).unwrap_or(self.me);
-        let cx = Context { me, free: &free, dead_for: &dead_for, budget: MAX_PLANNED };
+        let (held, site) = (BTreeSet::new(), view.site.clone());
+        let cx = Context { me: self.me, free: &free, dead_for: &dead_for, budget: MAX_PLANNED, held: &held };
         let mut decisions = Vec::new();
-        decide_app(&view, &planned, &cx, &mut Usage::new(&view, &free), &mut decisions);
-        let decided = record(&mut view, me, &decisions);
+        for site in deciding_sites(&view, &planned) {
+            // Whoever would decide: the same function gives the same answer everywhere.
+            view.site = site;
+            let cx = Context { me: coordinator(&view, &planned).unwrap_or(self.me), ..cx };
+            decide_app(&view, &planned, &cx, &mut Usage::new(&view, &free), &mut decisions);
+        }
+        view.site = site;
+        let decided = record(&mut view, self.me, &decisions);
         let rows = view.apps.get(&doc).map_or_else(Vec::new, |app| explain(&view, app, &cx));
         let told = Trial { view: &view, planned: &planned, before, decided: &decided }.tell(rows);
         match kept {
@@ -63,10 +68,27 @@ impl Node {
     }
 }
 
+/// As of which sites decisions are made for an app: each site decides for the slots of a daemon.
+fn deciding_sites(view: &View, app: &AppView) -> BTreeSet<Option<Label>> {
+    match app.manifest.kind {
+        AppType::Daemon => {
+            let sites = view.nodes.values().map(|node| &node.site).filter(|site| view.covers(site));
+            sites.cloned().map(Some).collect()
+        }
+        _ => BTreeSet::from([view.site.clone()]),
+    }
+}
+
 /// The app as it would be.
-fn planned_app(doc: DocId, current: &Current, before: Option<&AppView>, manifest: Manifest) -> AppView {
+fn planned_app(
+    (scope, doc): (Scope, DocId),
+    current: &Current,
+    before: Option<&AppView>,
+    manifest: Manifest,
+) -> AppView {
     AppView {
         doc,
+        scope,
         generation: before.map_or(current.life + 1, |app| app.generation),
         live: true,
         revision: current.revision + 1,

@@ -2,18 +2,22 @@
 
 use crate::{
     Node,
-    apply::{namespace_or_default, not_found, to_json},
+    apply::to_json,
+    finding::{namespace_or_default, not_found},
 };
 use holm_scheduler::{Context, app_row, explain, holder};
 use holm_types::{
-    Digest, DocId, Label, NodeId, Now, Slot,
+    Digest, Label, NodeId, Now, Scope, Slot,
     api::{ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow},
     manifest::AppType,
-    view::{AppView, TaskState, View},
+    view::{AppView, Liveness, NodeView, TaskState, View},
 };
 use serde::Serialize;
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 const MAX_PAGE: usize = 1000;
 
@@ -24,7 +28,9 @@ impl Node {
             Request::NodeList(params) => page(self.node_rows(), params, |row| row.id.to_string()),
             Request::AppList(params) => {
                 let rows = self.with_view(|_, view| app_rows(view, params));
-                page(rows, params, |row| format!("{}/{}", row.namespace, row.name))
+                page(rows, params, |row| {
+                    format!("{}/{}/{}", row.namespace, row.name, row.site.as_ref().map_or("", Label::as_str))
+                })
             }
             Request::TaskList(params) => self.task_page(params),
             Request::AppGet(app) => self.app_status(now, app),
@@ -83,16 +89,22 @@ impl Node {
                 running: if own { self.tasks.running_count() } else { presence.map_or(0, |p| p.running) },
             }
         };
-        self.nodes.iter().map(row).collect()
+        // A node of another site speaks here only while it runs what belongs to no site.
+        let concerns = |node: &NodeView| node.is_keeper() || node.liveness != Liveness::Dead || self.covers(&node.site);
+        self.nodes.iter().filter(|(_, node)| concerns(node)).map(row).collect()
+    }
+
+    fn covers(&self, site: &Label) -> bool {
+        self.claims.holds(&Scope::Site(site.clone()))
     }
 
     pub(crate) fn app_status(&mut self, now: Now, app: &AppRef) -> Result<Value, ApiError> {
-        let namespace = namespace_or_default(app.namespace.as_ref());
-        let doc = DocId::app(&namespace, &app.name);
+        let (_, doc) = self.find_app(app)?;
         let (free, dead_for) = self.scheduling_facts(now);
+        let held = BTreeSet::new();
         let status = self.with_view(|node, view| {
             let found = view.apps.get(&doc).filter(|app| app.live)?;
-            let cx = Context { me: node.me, free: &free, dead_for: &dead_for, budget: 0 };
+            let cx = Context { me: node.me, free: &free, dead_for: &dead_for, budget: 0, held: &held };
             let row = app_row(view, found);
             let mut conflicts = found.conflicts.clone();
             for writer in conflicts.iter_mut().flat_map(|c| c.writers.iter_mut()) {
@@ -110,7 +122,7 @@ impl Node {
                 conflicts,
             })
         });
-        to_json(&status.ok_or_else(|| not_found(&namespace, &app.name))?)
+        to_json(&status.ok_or_else(|| not_found(&namespace_or_default(app.namespace.as_ref()), &app.name))?)
     }
 
     fn name_in(&self, view: &View, node: &NodeId) -> String {
@@ -118,8 +130,7 @@ impl Node {
     }
 
     fn results(&mut self, params: &ResultParams) -> Result<Value, ApiError> {
-        let namespace = namespace_or_default(params.namespace.as_ref());
-        let doc = DocId::app(&namespace, &params.name);
+        let (_, doc) = self.find_app(&params.app())?;
         let rows = self.with_view(|node, view| {
             let app = view.apps.get(&doc).filter(|app| app.live)?;
             let wanted = |slot: &Slot| params.slot.is_none_or(|only| only == *slot);
@@ -137,6 +148,7 @@ impl Node {
             });
             Some(rows.collect::<Vec<_>>())
         });
+        let namespace = namespace_or_default(params.namespace.as_ref());
         let rows = rows.ok_or_else(|| not_found(&namespace, &params.name))?;
         let app = self.state.apps().get(&doc).map(|app| app.manifest.clone());
         let slots = app.as_ref().and_then(|manifest| manifest.desired_slots()).unwrap_or(u32::MAX);
@@ -173,7 +185,8 @@ fn app_rows(view: &View, params: &ListParams) -> Vec<holm_types::api::AppRow> {
 }
 
 pub(crate) fn selected(app: &AppView, params: &ListParams) -> bool {
-    params.app.as_ref().is_none_or(|name| *name == app.manifest.name)
+    params.site.as_ref().is_none_or(|site| app.scope.site() == Some(site))
+        && params.app.as_ref().is_none_or(|name| *name == app.manifest.name)
         && params.namespace.as_ref().is_none_or(|ns| *ns == app.manifest.namespace)
 }
 

@@ -7,12 +7,17 @@ use crate::{
 use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
 use holm_state::State;
 use holm_types::{
-    ActorId, Digest, DocId, Mono, NodeId, Now, Scope, cert::CertChain, change::SignedChange, event::EventKind,
+    ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
+    cert::{CertChain, Claims},
+    change::SignedChange,
+    event::EventKind,
     sometimes,
 };
 use rand::{RngExt, seq::IteratorRandom};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+/// Scopes that one periodic round of anti-entropy is about, at most.
+const SCOPES_PER_ROUND: usize = 12;
 /// Heartbeats for newcomers are so far apart at least.
 const NEWCOMERS: Duration = Duration::from_millis(250);
 /// Key of the peer store among the store's local rows.
@@ -72,21 +77,21 @@ impl Node {
         if !known {
             self.refresh_members(now.mono);
         }
-        let mut scopes = vec![Scope::Mesh];
-        if claims.site == self.claims.site {
-            scopes.push(Scope::Site(claims.site.clone()));
-        }
         self.peers_saved &= !self.healer.learn(node, &[], now.mono);
         self.healer.connected(&node);
-        for scope in &scopes {
-            let opening = repair::open(&Documents(&self.state), scope);
-            self.send(node, &opening, out);
+        if claims.is_keeper() {
+            self.healer.anchor(node);
         }
-        self.peers.insert(node, Peer { relayed, scopes });
+        let name = claims.name.clone();
+        let shared = self.shared_with(&claims);
+        self.peers.insert(node, Peer { relayed, claims });
+        for scope in &shared {
+            self.open_round(node, scope, out);
+        }
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
         self.presence_at = self.presence_at.min(self.presence_last.after(NEWCOMERS).max(now.mono));
-        let detail = format!("{} at {address}", claims.name);
+        let detail = format!("{name} at {address}");
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
     }
 
@@ -137,19 +142,31 @@ impl Node {
         }
         let jitter = self.rng.random_range(0.75..1.25);
         self.repair_at = now.mono.after(self.config.repair_every.mul_f64(jitter));
-        let Some((peer, scopes)) = self.peers.iter().map(|(n, p)| (*n, p.scopes.clone())).choose(&mut self.rng) else {
+        let Some((peer, claims)) = self.peers.iter().map(|(n, p)| (*n, p.claims.clone())).choose(&mut self.rng) else {
             return;
         };
-        for scope in scopes {
-            let opening = repair::open(&Documents(&self.state), &scope);
-            self.send(peer, &opening, out);
+        // Two keepers share all sites: some of them in each round.
+        for scope in self.shared_with(&claims).into_iter().sample(&mut self.rng, SCOPES_PER_ROUND) {
+            self.open_round(peer, &scope, out);
         }
+    }
+
+    /// The scopes that a peer holds, too: of those of which anything is held here, and its own.
+    fn shared_with(&self, peer: &Claims) -> BTreeSet<Scope> {
+        let own = [Scope::Mesh, Scope::Site(self.claims.site.clone()), Scope::Site(peer.site.clone())];
+        let all = if self.claims.is_keeper() { self.state.scopes() } else { Vec::new() };
+        own.into_iter().chain(all).filter(|scope| peer.holds(scope) && self.claims.holds(scope)).collect()
+    }
+
+    fn open_round(&mut self, peer: NodeId, scope: &Scope, out: &mut Vec<Effect>) {
+        let opening = repair::open(&Documents(&self.state), scope);
+        self.send(peer, &opening, out);
     }
 
     pub(crate) fn on_frame(&mut self, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.get(&from) else { return self.count("frame_of_unknown_peer") };
         let message = match Message::decode(bytes) {
-            Ok(message) if peer.scopes.contains(message.scope()) => message,
+            Ok(message) if peer.claims.holds(message.scope()) && self.claims.holds(message.scope()) => message,
             Ok(_) => return self.count("frame_of_another_scope"),
             Err(_) => return self.count("frame_malformed"),
         };
@@ -181,8 +198,7 @@ impl Node {
         for (peer, scope) in std::mem::take(&mut self.resume) {
             if self.peers.contains_key(&peer) {
                 sometimes!("a repair goes on in another round");
-                let opening = repair::open(&Documents(&self.state), &scope);
-                self.send(peer, &opening, out);
+                self.open_round(peer, &scope, out);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use crate::{Effect, Found, FoundState, Node, RunnerInput};
 use holm_scheduler::LocalTask;
+use holm_state::{TASKS_APP, TasksOf};
 use holm_types::{
     Digest, DocId, Epoch, Label, Now, Scope, Slot, TaskId,
     change::{MAX_VALUE_BYTES, Value, keys_of},
@@ -17,34 +18,16 @@ use std::collections::BTreeMap;
 const BATCH_OPS: usize = 60;
 const BATCH_BYTES: usize = 10 * 1024;
 
-/// Where a slot's assignments and statuses are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Group {
-    pub(crate) app: DocId,
-    pub(crate) generation: u64,
-    pub(crate) index: u32,
-}
-
-impl Group {
-    pub(crate) fn of(app: &AppView, slot: Slot) -> Group {
-        let index = AppView::group_of(app.manifest.kind, slot);
-        Group { app: app.doc, generation: app.generation, index }
-    }
-
-    pub(crate) fn doc(&self) -> DocId {
-        DocId::tasks(&self.app, self.generation, self.index)
-    }
-
-    /// The value of the key `app`: it ties the document to its app for whoever reads it first.
-    pub(crate) fn tie(&self) -> Value {
-        Value::Bytes([&self.app.0[..], &self.generation.to_be_bytes(), &self.index.to_be_bytes()].concat())
-    }
+/// Where the assignments and statuses of a slot are written that concern a node at `site`.
+pub(crate) fn group_of(app: &AppView, slot: Slot, site: &Label) -> TasksOf {
+    let group = AppView::group_of(app.manifest.kind, slot);
+    TasksOf { scope: app.task_scope(site), app: app.doc, generation: app.generation, group }
 }
 
 /// A task that this node runs, starts, stops, or has just seen end.
 #[derive(Debug, Clone)]
 pub(crate) struct Local {
-    pub(crate) group: Group,
+    pub(crate) group: TasksOf,
     pub(crate) app_name: Label,
     pub(crate) resources: Amounts,
     pub(crate) status: TaskStatus,
@@ -58,7 +41,7 @@ pub(crate) struct Tasks {
     pub(crate) locals: BTreeMap<TaskId, Local>,
     /// The same tasks as the scheduler sees them.
     pub(crate) running: BTreeMap<TaskId, LocalTask>,
-    pub(crate) queue: BTreeMap<Group, BTreeMap<String, Vec<u8>>>,
+    pub(crate) queue: BTreeMap<TasksOf, BTreeMap<String, Vec<u8>>>,
 }
 
 impl Tasks {
@@ -74,6 +57,11 @@ impl Tasks {
             free.subtract(&local.resources);
         }
         free
+    }
+
+    /// Whether a task lasts here whose app is in `scope`.
+    pub(crate) fn any_in(&self, scope: &Scope) -> bool {
+        self.locals.values().any(|local| local.group.scope == *scope && !local.status.state.is_terminal())
     }
 
     pub(crate) fn running_count(&self) -> u32 {
@@ -155,7 +143,7 @@ impl Node {
     }
 
     /// Whether the end of a task was told before, or concerns nobody any more.
-    fn end_was_told(&self, task: &LocalTask, group: &Group) -> bool {
+    fn end_was_told(&self, task: &LocalTask, group: &TasksOf) -> bool {
         if let Some(said) = self.last_said(group, task.slot, task.epoch) {
             return said.state.is_terminal();
         }
@@ -166,7 +154,7 @@ impl Node {
 
     /// What this node last said of a task. Read from the document, not from the view: the view knows
     /// only the present generation of an app, and tasks of an older one may be found as well.
-    fn last_said(&self, group: &Group, slot: Slot, epoch: Epoch) -> Option<TaskStatus> {
+    fn last_said(&self, group: &TasksOf, slot: Slot, epoch: Epoch) -> Option<TaskStatus> {
         let registers = self.state.registers(&group.doc())?;
         let said = registers.get(&keys_of::status(slot, epoch, &self.me))?.first()?;
         match &said.value {
@@ -182,14 +170,16 @@ impl Node {
         let slot: Slot = env.get("HOLM_SLOT")?.parse().ok()?;
         let epoch: Epoch = env.get("HOLM_EPOCH")?.parse().ok()?;
         let generation: u64 = env.get("HOLM_GENERATION")?.parse().ok()?;
-        let app = DocId::app(&namespace, &name);
+        let scope: Scope = env.get("HOLM_SCOPE")?.parse().ok()?;
+        let app = DocId::app(&scope, &namespace, &name);
         let view = self.state.apps().get(&app);
         let kind = view.map_or(AppType::Service, |view| view.manifest.kind);
         let assignment = view
             .and_then(|view| view.slots.get(&slot))
             .and_then(|slot| slot.assignments.iter().find(|a| a.epoch == epoch && a.placement.node == self.me));
         let template = assignment.map_or(Digest([0; 32]), |a| a.placement.template);
-        let group = Group { app, generation, index: AppView::group_of(kind, slot) };
+        let scope = view.map_or(scope, |view| view.task_scope(&self.claims.site));
+        let group = TasksOf { scope, app, generation, group: AppView::group_of(kind, slot) };
         let status = self.last_said(&group, slot, epoch).filter(|said| !said.state.is_terminal());
         let status = status.unwrap_or_else(|| TaskStatus::new(TaskState::Starting));
         let resources = view.map(|view| view.manifest.resources.amounts()).unwrap_or_default();
@@ -256,12 +246,12 @@ impl Node {
     /// The status of a local task is to be written with the next batch.
     pub(crate) fn queue_status(&mut self, now: Now, id: &TaskId) {
         let (Some(task), Some(local)) = (self.tasks.running.get(id), self.tasks.locals.get(id)) else { return };
-        let (group, slot, epoch) = (local.group, task.slot, task.epoch);
+        let (group, slot, epoch) = (local.group.clone(), task.slot, task.epoch);
         let status = local.status.clone();
         self.queue_status_of(now, group, slot, epoch, &status);
     }
 
-    pub(crate) fn queue_status_of(&mut self, now: Now, group: Group, slot: Slot, epoch: Epoch, status: &TaskStatus) {
+    pub(crate) fn queue_status_of(&mut self, now: Now, group: TasksOf, slot: Slot, epoch: Epoch, status: &TaskStatus) {
         match status.encode() {
             Ok(bytes) if bytes.len() <= MAX_VALUE_BYTES => {
                 let key = keys_of::status(slot, epoch, &self.me);
@@ -279,36 +269,36 @@ impl Node {
         }
         for (group, statuses) in std::mem::take(&mut self.tasks.queue) {
             let ops = statuses.into_iter().map(|(key, bytes)| (key, Some(Value::Bytes(bytes)))).collect();
-            self.write_group(group, ops, now);
+            self.write_group(&group, ops, now);
         }
         self.tasks.forget_ended();
         self.local_dirty = true;
     }
 
     /// Writes to a tasks document in changes that fit.
-    pub(crate) fn write_group(&mut self, group: Group, ops: Vec<(String, Option<Value>)>, now: Now) {
+    pub(crate) fn write_group(&mut self, group: &TasksOf, ops: Vec<(String, Option<Value>)>, now: Now) {
         let doc = group.doc();
         let mut batch = Vec::new();
         let mut bytes = 0;
-        if self.state.registers(&doc).is_none_or(|registers| !registers.contains_key("app")) {
-            batch.push(("app".to_owned(), Some(group.tie())));
+        if self.state.registers(&doc).is_none_or(|registers| !registers.contains_key(TASKS_APP)) {
+            batch.push((TASKS_APP.to_owned(), Some(group.value())));
         }
         for op in ops {
             let size = op.0.len() + op.1.as_ref().map_or(0, Value::size);
             if batch.len() >= BATCH_OPS || (bytes + size > BATCH_BYTES && !batch.is_empty()) {
-                self.write_batch(&doc, std::mem::take(&mut batch), now);
+                self.write_batch(&group.scope, doc, std::mem::take(&mut batch), now);
                 bytes = 0;
             }
             bytes += size;
             batch.push(op);
         }
         if !batch.is_empty() {
-            self.write_batch(&doc, batch, now);
+            self.write_batch(&group.scope, doc, batch, now);
         }
     }
 
-    fn write_batch(&mut self, doc: &DocId, ops: Vec<(String, Option<Value>)>, now: Now) {
-        if self.write(&Scope::Mesh, *doc, ops, now).is_err() {
+    fn write_batch(&mut self, scope: &Scope, doc: DocId, ops: Vec<(String, Option<Value>)>, now: Now) {
+        if self.write(scope, doc, ops, now).is_err() {
             self.count("writes_failed");
         }
     }

@@ -88,7 +88,7 @@ fn a_long_list_of_obstacles_is_cut() {
 #[test]
 fn who_has_not_decided_yet() {
     let mut world = World::of(3).with("web", "type = \"service\"");
-    let chosen = coordinator(&world.view, &world.doc("web")).unwrap();
+    let chosen = coordinator(&world.view, world.app("web")).unwrap();
     assert_eq!(reason(&world, "web"), format!("not decided yet by node n{}", chosen.0[0]));
     world.settle();
     let (state, node, reason) = told(&world, "web").remove(0);

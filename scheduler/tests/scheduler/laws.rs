@@ -152,7 +152,7 @@ proptest! {
     #[test]
     fn decisions_are_within_bounds(mut world in worlds()) {
         let before = assigned(&world);
-        let Some(me) = coordinator(&world.view, &world.doc("one")) else { return Ok(()) };
+        let Some(me) = coordinator(&world.view, world.app("one")) else { return Ok(()) };
         let decisions = world.decide_as(me);
         prop_assert!(decisions.len() <= world.budget);
         let mut slots = std::collections::BTreeSet::new();

@@ -4,7 +4,7 @@
 use crate::world::{World, id};
 use holm_scheduler::{Context, Decision, LocalAction, LocalTask, decide, holder, reconcile};
 use holm_types::{
-    DocId, Epoch, NodeId, Slot, TaskId,
+    DocId, Epoch, NodeId, Scope, Slot, TaskId,
     manifest::Amounts,
     view::{Assignment, Liveness, Placement, TaskState, TaskStatus, View},
 };
@@ -122,7 +122,7 @@ impl Mesh {
         let view = self.view(index);
         let peer = &mut self.peers[index];
         let (free, dead_for) = (BTreeMap::new(), BTreeMap::new());
-        let cx = Context { me: peer.id, free: &free, dead_for: &dead_for, budget: 3 };
+        let cx = Context { me: peer.id, free: &free, dead_for: &dead_for, budget: 3, held: &BTreeSet::new() };
         for Decision::Assign { app, slot, epoch, placement, .. } in decide(&view, &cx) {
             tally.decisions += 1;
             assert!(peer.docs.placements.insert((app, slot, epoch, peer.id), placement).is_none());
@@ -156,7 +156,7 @@ impl Mesh {
     /// What starts runs, what stops ends, and a job's task that runs is done some time.
     fn progress(&mut self, index: usize) {
         let (round, jobs_end) = (self.round, self.jobs_end);
-        let job = DocId::app(&"default".parse().unwrap(), &"job".parse().unwrap());
+        let job = DocId::app(&Scope::Mesh, &"default".parse().unwrap(), &"job".parse().unwrap());
         let peer = &mut self.peers[index];
         for task in peer.running.values().cloned().collect::<Vec<_>>() {
             let next = match task.state {
@@ -205,7 +205,7 @@ impl Mesh {
 
     /// Slots of the service and the nodes that run them.
     fn runners(&self) -> BTreeMap<Slot, BTreeSet<NodeId>> {
-        let web = DocId::app(&"default".parse().unwrap(), &"web".parse().unwrap());
+        let web = DocId::app(&Scope::Mesh, &"default".parse().unwrap(), &"web".parse().unwrap());
         let mut runners: BTreeMap<Slot, BTreeSet<NodeId>> = BTreeMap::new();
         for peer in &self.peers {
             for task in peer.running.values().filter(|task| task.app == web && task.state == TaskState::Running) {

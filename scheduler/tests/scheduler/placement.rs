@@ -30,7 +30,7 @@ fn a_first_decision_has_epoch_and_attempt_one_and_the_template() {
 #[test]
 fn only_the_coordinator_decides() {
     let world = World::of(5).with("web", SERVICE);
-    let chosen = coordinator(&world.view, &world.doc("web")).unwrap();
+    let chosen = coordinator(&world.view, world.app("web")).unwrap();
     for n in 1..=5 {
         assert_eq!(world.decide_as(id(n)).len(), usize::from(id(n) == chosen));
     }
@@ -39,9 +39,9 @@ fn only_the_coordinator_decides() {
 #[test]
 fn who_has_not_described_itself_decides_nothing() {
     let mut world = World::of(2).with("web", SERVICE);
-    let first = coordinator(&world.view, &world.doc("web")).unwrap();
+    let first = coordinator(&world.view, world.app("web")).unwrap();
     world.node(first.0[0]).described = false;
-    let other = coordinator(&world.view, &world.doc("web")).unwrap();
+    let other = coordinator(&world.view, world.app("web")).unwrap();
     assert_ne!(other, first, "a bootstrap server is alive, and holds no documents");
     assert_eq!(world.decide_as(other).len(), 1);
 }
@@ -49,11 +49,11 @@ fn who_has_not_described_itself_decides_nothing() {
 #[test]
 fn when_the_coordinator_dies_another_goes_on() {
     let mut world = World::of(5).with("web", SERVICE);
-    let first = coordinator(&world.view, &world.doc("web")).unwrap();
+    let first = coordinator(&world.view, world.app("web")).unwrap();
     world.becomes(first.0[0], Liveness::Suspect);
-    assert_eq!(coordinator(&world.view, &world.doc("web")), Some(first), "a suspect node still coordinates");
+    assert_eq!(coordinator(&world.view, world.app("web")), Some(first), "a suspect node still coordinates");
     world.becomes(first.0[0], Liveness::Dead);
-    assert_ne!(coordinator(&world.view, &world.doc("web")), Some(first));
+    assert_ne!(coordinator(&world.view, world.app("web")), Some(first));
     assert_eq!(world.decide().len(), 1);
 }
 

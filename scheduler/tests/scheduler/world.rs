@@ -2,11 +2,15 @@
 
 use holm_scheduler::{Context, Decision, decide, holder};
 use holm_types::{
-    DocId, Epoch, Label, NodeId, Slot,
+    DocId, Epoch, Label, NodeId, Scope, Slot,
     manifest::{Amounts, ContainerRun, Format, Manifest, Run},
     view::{AppView, Assignment, Liveness, NodeInfo, NodeView, Placement, SlotView, TaskState, TaskStatus, View},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Node number `n`, called `n<n>`.
 pub fn id(n: u8) -> NodeId {
@@ -28,13 +32,19 @@ pub struct World {
     pub free: BTreeMap<NodeId, Amounts>,
     pub dead_for: BTreeMap<NodeId, Duration>,
     pub budget: usize,
+    pub held: BTreeSet<DocId>,
 }
 
 impl World {
     /// `count` nodes at site "home", with 4 cores and 1 GiB each.
     pub fn of(count: u8) -> World {
-        let mut world =
-            World { view: View::default(), free: BTreeMap::new(), dead_for: BTreeMap::new(), budget: 100_000 };
+        let mut world = World {
+            view: View::default(),
+            free: BTreeMap::new(),
+            dead_for: BTreeMap::new(),
+            budget: 100_000,
+            held: BTreeSet::new(),
+        };
         (1..=count).for_each(|n| world.add_node(n));
         world
     }
@@ -114,6 +124,7 @@ impl World {
         let template = manifest.template();
         let entry = self.view.apps.entry(doc).or_insert_with(|| AppView {
             doc,
+            scope: Scope::of_app(manifest.place.site.as_ref()),
             generation: 1,
             live: true,
             revision: 0,
@@ -128,7 +139,7 @@ impl World {
     }
 
     pub fn doc(&self, app: &str) -> DocId {
-        DocId::app(&label("default"), &label(app))
+        DocId::app(&Scope::Mesh, &label("default"), &label(app))
     }
 
     pub fn app(&self, app: &str) -> &AppView {
@@ -172,7 +183,7 @@ impl World {
     }
 
     pub fn context(&self, me: NodeId) -> Context<'_> {
-        Context { me, free: &self.free, dead_for: &self.dead_for, budget: self.budget }
+        Context { me, free: &self.free, dead_for: &self.dead_for, budget: self.budget, held: &self.held }
     }
 
     /// The decisions, as (slot, epoch, number of the node), in their order.

@@ -111,10 +111,14 @@ impl Engine {
         }
         let Ok(name) = submission.app.parse() else { return };
         let request = match &submission.request {
-            crate::scenario::Request::Remove => Request::AppDelete(AppRef { name, namespace: None }),
-            crate::scenario::Request::Scale { count } => {
-                Request::AppScale(ScaleParams { name, namespace: None, replicas: *count, expected_revision: None })
-            }
+            crate::scenario::Request::Remove => Request::AppDelete(AppRef { name, namespace: None, site: None }),
+            crate::scenario::Request::Scale { count } => Request::AppScale(ScaleParams {
+                name,
+                namespace: None,
+                site: None,
+                replicas: *count,
+                expected_revision: None,
+            }),
             apply => {
                 let text = super::manifest::text(&submission.app, apply);
                 let (expected_revision, idempotency_key) = (None, None);

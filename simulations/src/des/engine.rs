@@ -389,7 +389,7 @@ impl Engine {
 
     /// All but heartbeats.
     pub(super) fn carries_state(&self, topic: TopicNo) -> bool {
-        !self.topics[topic as usize].ends_with("/presence")
+        !self.topics[topic as usize].contains("/presence")
     }
 
     /// Once a second the fleet is looked at as a whole.

@@ -177,7 +177,7 @@ fn configure(authority: &KeyPair, plan: &PlannedHost, seed: u64) -> Result<Confi
         subject: key.node_id(),
         name: plan.name.parse()?,
         site: plan.site.parse()?,
-        roles: vec![Role::Edge],
+        roles: vec![if plan.keeper { Role::Keeper } else { Role::Edge }],
         not_before: 0,
         not_after: u64::MAX / 2,
         serial: u64::from(plan.no.0),

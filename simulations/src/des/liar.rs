@@ -5,7 +5,7 @@ use super::{engine::Engine, event::HostIndex};
 use crate::scenario::random::Chance;
 use holm_state::{StoreRead as _, Table};
 use holm_types::{
-    Incarnation, Scope, cbor,
+    Incarnation, cbor,
     change::{SignedChange, Value},
     presence::Presence,
 };
@@ -47,7 +47,8 @@ impl Engine {
         if kind != 4 {
             self.judges.lied(&bytes);
         }
-        if let Some(topic) = self.topics.iter().position(|topic| topic.ends_with("/mesh")) {
+        let scope = format!("/{}", change.scope);
+        if let Some(topic) = self.topics.iter().position(|topic| topic.ends_with(&scope)) {
             self.publish(liar, liar, topic as u32, bytes.into());
         }
     }
@@ -118,7 +119,7 @@ impl Engine {
         let lie = self.signed_as_mine(liar, change.clone());
         self.judges.lied(&lie);
         let changes = vec![serde_bytes::ByteBuf::from(lie), serde_bytes::ByteBuf::from(noise(chance))];
-        let message = holm_mesh_core::repair::Message::Changes { scope: Scope::Mesh, changes, more: true };
+        let message = holm_mesh_core::repair::Message::Changes { scope: change.scope.clone(), changes, more: true };
         let frame = match chance.of(2).between(0, 2) {
             0 => noise(chance),
             1 => cbor::to_vec("lie", &("Want", u64::MAX)).unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! What was said is kept, and never said differently: acknowledged submissions, sequence numbers,
 //! heads, the states of tasks. Read from what reaches the disks and what is published.
 
-use super::{At, Verdicts};
+use super::{At, Verdicts, tasks::app_view};
 use crate::{
     des::{disk::SimDisk, host::Host},
     outcome::Invariant,
@@ -61,6 +61,8 @@ struct Held {
 #[derive(Debug)]
 struct Acknowledged {
     app: String,
+    /// The site that holds it; none if all do.
+    site: Option<String>,
     at: At,
     by: usize,
     rows: BTreeSet<RowKey>,
@@ -169,8 +171,8 @@ impl Log {
         if answer["changed"] != true {
             return;
         }
-        let (Ok(namespace), Ok(name)) = ("default".parse(), app.parse()) else { return };
-        let doc = DocId::app(&namespace, &name);
+        let Some(view) = app_view(there, app) else { return };
+        let (doc, site) = (view.doc, view.scope.site().map(ToString::to_string));
         let count = self.held[host].acknowledged.entry(doc).or_default();
         *count += 1;
         let rows: BTreeSet<RowKey> = own_rows(&there.disk, &doc, there).into_iter().collect();
@@ -179,7 +181,7 @@ impl Log {
                 format!("{app}: {count} changes acknowledged by {}, {} on its disk", there.plan.name, rows.len());
             verdicts.violate(Invariant::DurableBeforeSaid, at, vec![there.plan.no], detail);
         }
-        self.acknowledged.push(Acknowledged { app: app.to_owned(), at, by: host, rows });
+        self.acknowledged.push(Acknowledged { app: app.to_owned(), site, at, by: host, rows });
     }
 
     pub(crate) fn disk_replaced(&mut self, host: usize) {
@@ -234,6 +236,11 @@ impl Log {
     pub(crate) fn missing(&self, hosts: &[Host], core: &[usize]) -> (Vec<(HostNo, String)>, u64) {
         let (mut missing, mut lost) = (Vec::new(), 0);
         for acknowledged in &self.acknowledged {
+            let plan = |host: &usize| &hosts[*host].plan;
+            let concerned = |host: &&usize| {
+                acknowledged.site.as_ref().is_none_or(|site| plan(host).keeper || plan(host).site == *site)
+            };
+            let core: Vec<usize> = core.iter().filter(concerned).copied().collect();
             for row in &acknowledged.rows {
                 let holds = |host: &Host| host.disk.get(Table::Changes, row).is_ok_and(|row| row.is_some());
                 if core.iter().all(|host| holds(&hosts[*host])) {

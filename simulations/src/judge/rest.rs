@@ -8,11 +8,11 @@ use crate::{
         runner::{Phase, Process},
     },
     outcome::Invariant,
-    scenario::HostNo,
+    scenario::{HostNo, PlannedHost},
 };
 use holm_scheduler::acting;
 use holm_types::{
-    DocId,
+    DocId, Scope,
     manifest::AppType,
     view::{AppView, Liveness, TaskState, View},
 };
@@ -58,7 +58,8 @@ fn liveness(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
     for a in core {
         let observer = &engine.hosts[*a];
         let Some(node) = &observer.node else { continue };
-        for b in core {
+        let knows = |b: &&usize| concerns(&observer.plan, &engine.hosts[**b].plan);
+        for b in core.iter().filter(knows) {
             let seen = node.nodes().get(&engine.hosts[*b].id).map(|view| view.liveness);
             if matches!(seen, Some(Liveness::Alive | Liveness::Suspect)) {
                 continue;
@@ -71,11 +72,33 @@ fn liveness(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
     }
 }
 
+/// Whether a host should know how another one fares.
+fn concerns(observer: &PlannedHost, other: &PlannedHost) -> bool {
+    observer.keeper || other.keeper || observer.site == other.site
+}
+
+/// The scopes of a fleet, and the hosts of its core that hold each.
+fn scopes(engine: &Engine, core: &[usize]) -> BTreeMap<Scope, Vec<usize>> {
+    let mut scopes = BTreeMap::from([(Scope::Mesh, core.to_vec())]);
+    for host in &engine.hosts {
+        let Ok(site) = host.plan.site.parse() else { continue };
+        let holds = |h: &&usize| engine.hosts[**h].plan.keeper || engine.hosts[**h].plan.site == host.plan.site;
+        scopes.entry(Scope::Site(site)).or_insert_with(|| core.iter().filter(holds).copied().collect());
+    }
+    scopes
+}
+
 fn heads(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
+    for (scope, holders) in scopes(engine, core) {
+        heads_of(engine, &scope, &holders, found);
+    }
+}
+
+fn heads_of(engine: &Engine, scope: &Scope, holders: &[usize], found: &mut Vec<Unrest>) {
     let mut by_digest: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-    for host in core {
+    for host in holders {
         if let Some(node) = &engine.hosts[*host].node {
-            by_digest.entry(node.digest(&holm_types::Scope::Mesh)).or_default().push(*host);
+            by_digest.entry(node.digest(scope)).or_default().push(*host);
         }
     }
     if by_digest.len() > 1 {
@@ -86,7 +109,7 @@ fn heads(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
         let parts: Vec<String> = by_digest.values().map(names).collect();
         let few = by_digest.values().min_by_key(|hosts| hosts.len()).into_iter().flatten();
         let hosts = few.map(|h| engine.no(*h)).collect();
-        found.push((Invariant::EqualHeads, hosts, format!("replicas differ: {}", parts.join(" | "))));
+        found.push((Invariant::EqualHeads, hosts, format!("replicas of {scope} differ: {}", parts.join(" | "))));
     }
 }
 
@@ -98,16 +121,27 @@ fn views(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
         }
         apps
     };
-    let Some((first, rest)) = core.split_first() else { return };
-    let expected = sorted(*first);
+    let Some((first, rest)) = observers_first(engine, core) else { return };
+    let expected = sorted(first);
     for host in rest {
-        let view = sorted(*host);
-        if let Some((doc, _)) = view.iter().find(|(doc, app)| expected.get(doc) != Some(app)) {
-            let (a, b) = (&engine.hosts[*first].plan.name, &engine.hosts[*host].plan.name);
+        // Of a daemon that belongs to no site, a host knows the slots of the sites that it holds.
+        let keeper = engine.hosts[host].plan.keeper && engine.hosts[first].plan.keeper;
+        let same = |app: &AppView| keeper || app.manifest.kind != AppType::Daemon;
+        let view = sorted(host);
+        if let Some((doc, _)) = view.iter().find(|(doc, app)| same(app) && expected.get(doc) != Some(app)) {
+            let (a, b) = (&engine.hosts[first].plan.name, &engine.hosts[host].plan.name);
             let detail = format!("equal documents, but {a} and {b} make different apps of {doc}");
-            found.push((Invariant::EqualViews, vec![engine.no(*first), engine.no(*host)], detail));
+            found.push((Invariant::EqualViews, vec![engine.no(first), engine.no(host)], detail));
         }
     }
+}
+
+/// The host of the core that sees most, and the others of which it sees all.
+fn observers_first(engine: &Engine, core: &[usize]) -> Option<(usize, Vec<usize>)> {
+    let keeper = core.iter().find(|h| engine.hosts[**h].plan.keeper);
+    let first = *keeper.or_else(|| core.first())?;
+    let sees = |h: &&usize| **h != first && concerns(&engine.hosts[first].plan, &engine.hosts[**h].plan);
+    Some((first, core.iter().filter(sees).copied().collect()))
 }
 
 /// The processes of each slot of an app on hosts that the fleet can see; those that wait to be
@@ -123,13 +157,14 @@ fn runners<'a>(engine: &'a Engine, visible: &BTreeSet<usize>, app: &str) -> BTre
 }
 
 fn slots(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
-    let Some(node) = core.first().and_then(|host| engine.hosts[*host].node.as_ref()) else { return };
+    let Some((first, _)) = observers_first(engine, core) else { return };
+    let Some(node) = engine.hosts[first].node.as_ref() else { return };
     let alive = |h: &usize| {
         let seen = node.nodes().get(&engine.hosts[*h].id);
         engine.hosts[*h].is_up() && seen.is_some_and(|view| view.liveness == Liveness::Alive)
     };
     let visible: BTreeSet<usize> = (0..engine.hosts.len()).filter(alive).collect();
-    let view = View { nodes: node.nodes().clone(), apps: BTreeMap::new() };
+    let view = View { nodes: node.nodes().clone(), ..View::default() };
     for app in node.apps().values().filter(|app| app.live) {
         let name = app.manifest.name.as_str();
         let runners = runners(engine, &visible, name);
@@ -182,7 +217,7 @@ fn orphans(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
     for host in core {
         let there = &engine.hosts[*host];
         let Some(node) = &there.node else { continue };
-        let view = View { nodes: node.nodes().clone(), apps: BTreeMap::new() };
+        let view = View { nodes: node.nodes().clone(), ..View::default() };
         for process in there.processes.up() {
             let app = app_view(there, process.app());
             let held = app.filter(|app| app.live).and_then(|app| {

@@ -9,7 +9,7 @@ use crate::{
 };
 use holm_node_core::StartTask;
 use holm_types::{
-    DocId, TaskId,
+    TaskId,
     event::{Event, EventKind},
     view::{AppView, TaskState},
 };
@@ -195,8 +195,9 @@ impl Tasks {
 
 /// What a node believes of an app.
 pub(super) fn app_view<'a>(there: &'a Host, app: &str) -> Option<&'a AppView> {
-    let doc = DocId::app(&"default".parse().ok()?, &app.parse().ok()?);
-    there.node.as_ref()?.apps().get(&doc)
+    // Names are unique in a scenario, wherever an app belongs.
+    let mut apps = there.node.as_ref()?.apps().values();
+    apps.find(|view| view.manifest.name.as_str() == app)
 }
 
 /// An ended task leaves its slot to others, unless it has done the slot's work.

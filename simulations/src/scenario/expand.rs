@@ -96,6 +96,9 @@ impl Scenario {
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(self.invalid("group".into(), format!("two hosts are called {:?}", pair[0])));
         }
+        if !hosts.iter().any(|host| host.keeper) {
+            hosts[0].keeper = true;
+        }
         // Those that can be dialled from anywhere come first; where there is none, the first hosts do.
         let public: BTreeSet<HostNo> =
             hosts.iter().filter(|h| h.nat == super::Nat::None).take(ANCHORS).map(|h| h.no).collect();
@@ -148,7 +151,17 @@ fn expand_host(group: &Group, i: u32, no: usize, seed: u64, kbps: u64) -> Result
     let drawn = Chance::new(seed, "skew").of(u64::from(no.0)).between(0, span);
     let skew_ms = low.saturating_add(i64::try_from(drawn).unwrap_or(i64::MAX));
     let kbps = group.kbps.unwrap_or(kbps);
-    Ok(PlannedHost { no, name, site, nat: group.nat, relay: group.relay, skew_ms, kbps, anchor: false })
+    Ok(PlannedHost {
+        no,
+        name,
+        site,
+        nat: group.nat,
+        relay: group.relay,
+        keeper: group.keeper,
+        skew_ms,
+        kbps,
+        anchor: false,
+    })
 }
 
 /// `{i}`, `{i%4}` and `{i/4}` in the name of a site.

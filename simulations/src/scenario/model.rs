@@ -90,6 +90,9 @@ pub struct Group {
     /// It carries the bytes of hosts that cannot reach each other.
     #[serde(default)]
     pub relay: bool,
+    /// It holds the documents of all sites. Where no group says so, the first host does, as in a real mesh.
+    #[serde(default)]
+    pub keeper: bool,
     /// How wrong its clock is, drawn from this range, in milliseconds.
     #[serde(default)]
     pub skew_ms: [i64; 2],

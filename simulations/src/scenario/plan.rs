@@ -58,6 +58,8 @@ pub struct PlannedHost {
     pub nat: Nat,
     /// It carries the bytes of others.
     pub relay: bool,
+    /// It holds the documents of all sites.
+    pub keeper: bool,
     /// How wrong its clock is, in milliseconds.
     pub skew_ms: i64,
     /// Its uplink to other sites, in kilobits a second.

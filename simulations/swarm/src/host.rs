@@ -34,14 +34,13 @@ pub(crate) fn mesh() -> MeshId {
     MeshId(authority().node_id().0)
 }
 
-/// Whether a topic carries heartbeats: there is one for the whole mesh.
+/// Whether a topic carries heartbeats.
 pub(crate) fn is_presence(topic: &str) -> bool {
-    static PRESENCE: OnceLock<Option<String>> = OnceLock::new();
-    let name = PRESENCE.get_or_init(|| {
-        let site: Label = "any".parse().ok()?;
-        Some(Topics::new(&mesh(), &site).presence().to_owned())
-    });
-    name.as_deref() == Some(topic)
+    static TOPICS: OnceLock<Option<Topics>> = OnceLock::new();
+    let topics = TOPICS.get_or_init(|| Some(Topics::new(&mesh(), &"any".parse().ok()?)));
+    let Some(topics) = topics else { return false };
+    let presence = topics.presence();
+    topic.strip_prefix(&presence).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A process.
@@ -114,7 +113,7 @@ impl Host {
             subject: key.node_id(),
             name: label(&planned.name)?,
             site: label(&planned.site)?,
-            roles: vec![Role::Edge],
+            roles: vec![if planned.keeper { Role::Keeper } else { Role::Edge }],
             not_before: 0,
             not_after: u64::MAX / 2000,
             serial: u64::from(planned.no.0) + 1,

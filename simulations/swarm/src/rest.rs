@@ -91,7 +91,7 @@ impl World {
         let mut held = Runs::new();
         let Some(belief) = belief else { return held };
         for app in &belief.apps {
-            let name = AppRef { name: app.name.clone(), namespace: Some(app.namespace.clone()) };
+            let name = AppRef { name: app.name.clone(), namespace: Some(app.namespace.clone()), site: None };
             let status = self.answer::<AppStatus>(belief.host, Request::AppGet(name)).await;
             let slots = status.into_iter().flat_map(|status| status.slots).filter(|slot| !slot.state.is_terminal());
             for slot in slots {

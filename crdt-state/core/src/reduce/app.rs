@@ -2,7 +2,7 @@
 
 use crate::registers::{Register, Registers};
 use holm_types::{
-    ActorId, DocId, NodeId,
+    ActorId, DocId, NodeId, Scope,
     change::{Value, keys_of},
     manifest::Manifest,
     view::{AppView, Conflict},
@@ -28,6 +28,7 @@ fn uints<'a>(registers: &'a Registers, key: &str) -> impl Iterator<Item = u64> +
 
 /// The app, unless its document does not make a valid one (yet).
 pub(super) fn reduce(
+    scope: &Scope,
     doc: &DocId,
     registers: &Registers,
     authors: &BTreeMap<ActorId, NodeId>,
@@ -48,12 +49,14 @@ pub(super) fn reduce(
         }
     }
     let manifest = Manifest::from_fields(fields).ok();
-    let Some(manifest) = manifest.filter(|m| DocId::app(&m.namespace, &m.name) == *doc) else {
+    let belongs = |m: &Manifest| Scope::of_app(m.place.site.as_ref()) == *scope;
+    let Some(manifest) = manifest.filter(|m| DocId::app(scope, &m.namespace, &m.name) == *doc && belongs(m)) else {
         *bad += 1;
         return None;
     };
     Some(AppView {
         doc: *doc,
+        scope: scope.clone(),
         // A removed app keeps the generation in which it lived: its tasks still have to be seen.
         generation: if life % 2 == 1 { life } else { life - 1 },
         live: life % 2 == 1,

@@ -41,8 +41,8 @@ pub(crate) struct Views {
     apps: BTreeMap<DocId, AppView>,
     /// Tasks documents that said whose they are.
     tasks: BTreeMap<DocId, TasksOf>,
-    /// The tasks documents of a generation of an app, whether the app is known or not.
-    generations: BTreeMap<(DocId, u64), BTreeSet<DocId>>,
+    /// The tasks documents of a generation of an app by their groups, whether the app is known or not.
+    groups: BTreeMap<(DocId, u64, u32), BTreeSet<DocId>>,
     /// Values met that make no sense.
     bad: usize,
 }
@@ -69,7 +69,8 @@ impl Views {
     pub(crate) fn update_app(&mut self, source: Source<'_>, doc: &DocId) {
         let old = self.apps.remove(doc);
         let Some(registers) = source.registers(doc) else { return };
-        let Some(mut view) = app::reduce(doc, registers, source.authors, &mut self.bad) else { return };
+        let Some(scope) = source.docs.get(doc).map(|entity| &entity.scope) else { return };
+        let Some(mut view) = app::reduce(scope, doc, registers, source.authors, &mut self.bad) else { return };
         match old {
             Some(old) if old.generation == view.generation => view.slots = old.slots,
             _ => self.reduce_all_slots(source, &mut view),
@@ -85,44 +86,54 @@ impl Views {
         keys: impl Iterator<Item = &'k str>,
     ) -> Option<DocId> {
         let registers = source.registers(doc)?;
-        let of = *match self.tasks.entry(*doc) {
+        let of = match self.tasks.entry(*doc) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(new) => {
                 let of = registers.get(TASKS_APP)?.iter().find_map(|register| TasksOf::read(&register.value))?;
-                self.generations.entry((of.app, of.generation)).or_default().insert(*doc);
+                self.groups.entry((of.app, of.generation, of.group)).or_default().insert(*doc);
                 new.insert(of)
             }
         };
-        let view = self.apps.get_mut(&of.app).filter(|view| view.generation == of.generation);
+        let app = of.app;
+        let view = self.apps.get_mut(&app).filter(|view| view.generation == of.generation);
         if let Some(view) = view {
             let slots: BTreeSet<Slot> = keys.filter_map(|key| keys_of::parse_slot(key).map(|key| key.slot)).collect();
             for slot in slots {
-                reduce_slot(source, view, slot, &mut self.bad);
+                reduce_slot(source, &self.groups, view, slot, &mut self.bad);
             }
         }
-        Some(of.app)
+        Some(app)
     }
 
     fn reduce_all_slots(&mut self, source: Source<'_>, view: &mut AppView) {
-        let docs = self.generations.get(&(view.doc, view.generation)).into_iter().flatten();
+        let (app, generation) = (view.doc, view.generation);
+        let docs = self.groups.range((app, generation, 0)..=(app, generation, u32::MAX)).flat_map(|(_, docs)| docs);
         let keys = docs.filter_map(|doc| source.registers(doc)).flat_map(|registers| registers.keys());
         let slots: BTreeSet<Slot> = keys.filter_map(|key| keys_of::parse_slot(key).map(|key| key.slot)).collect();
         for slot in slots {
-            reduce_slot(source, view, slot, &mut self.bad);
+            reduce_slot(source, &self.groups, view, slot, &mut self.bad);
         }
     }
 }
 
-/// A slot stands in the document that its app's type groups it into. As the type can be edited
+/// A slot stands in the documents that its app's type groups it into. As the type can be edited
 /// while tasks run, the groups of all types are looked at, whatever the type is now.
-fn reduce_slot(source: Source<'_>, view: &mut AppView, slot: Slot, bad: &mut usize) {
+fn reduce_slot(
+    source: Source<'_>,
+    known: &BTreeMap<(DocId, u64, u32), BTreeSet<DocId>>,
+    view: &mut AppView,
+    slot: Slot,
+    bad: &mut usize,
+) {
     let groups: BTreeSet<u32> = [AppType::Service, AppType::Daemon, AppType::Job, AppType::Cron]
         .into_iter()
         .map(|kind| AppView::group_of(kind, slot))
         .collect();
     let docs: Vec<&Registers> = groups
         .into_iter()
-        .filter_map(|group| source.registers(&DocId::tasks(&view.doc, view.generation, group)))
+        .filter_map(|group| known.get(&(view.doc, view.generation, group)))
+        .flatten()
+        .filter_map(|doc| source.registers(doc))
         .collect();
     match slot::reduce(slot, &docs, source.authors, bad) {
         Some(reduced) => view.slots.insert(slot, reduced),

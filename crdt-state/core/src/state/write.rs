@@ -2,6 +2,7 @@
 
 use super::{State, admit::Verdict};
 use crate::{
+    authority::must_introduce_itself,
     document::Document,
     entity::Entity,
     error::{Refusal, StateError},
@@ -12,7 +13,9 @@ use crate::{
 };
 use holm_types::{
     ActorId, Digest, DocId, Scope, Wall,
-    change::{MAX_DEPS, MAX_KEY_BYTES, MAX_OPS, MAX_PREDS, MAX_VALUE_BYTES, SignedChange, Value, WireChange, WireOp},
+    change::{
+        MAX_DEPS, MAX_KEY_BYTES, MAX_OPS, MAX_PREDS, MAX_VALUE_BYTES, SignedChange, Value, WireChange, WireOp, keys_of,
+    },
 };
 use std::collections::BTreeSet;
 
@@ -39,6 +42,8 @@ impl State {
         ops: Vec<(String, Option<Value>)>,
         now: Wall,
     ) -> Result<SignedChange, StateError> {
+        let mut ops = ops;
+        self.introduce_self(scope, &doc, &mut ops)?;
         check_ops(&doc, &ops)?;
         self.avoid_reuse(&doc)?;
         let document = self.load(&doc).map_err(|refusal| invalid(&doc, refusal))?;
@@ -61,6 +66,23 @@ impl State {
             }
             Err(refusal) => Err(invalid(&doc, refusal)),
         }
+    }
+
+    /// Sites hold documents of writers that only their own sites know: these bring their certificates along.
+    fn introduce_self(
+        &self,
+        scope: &Scope,
+        doc: &DocId,
+        ops: &mut Vec<(String, Option<Value>)>,
+    ) -> Result<(), StateError> {
+        let Some(member) = self.members.get(&self.me).filter(|m| must_introduce_itself(&m.claims, scope, doc)) else {
+            return Ok(());
+        };
+        let key = keys_of::introduction(&self.me);
+        if self.docs.get(doc).is_none_or(|entity| !entity.registers.contains_key(&key)) {
+            ops.push((key, Some(Value::Bytes(member.chain.encode()?))));
+        }
+        Ok(())
     }
 
     /// Never writes under a sequence number that the log knows: a writer that comes back with

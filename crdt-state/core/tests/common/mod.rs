@@ -45,7 +45,7 @@ pub fn chain_with(n: u8, roles: &[Role], not_before: u64) -> CertChain {
 }
 
 pub fn chain(n: u8) -> CertChain {
-    chain_with(n, &[Role::Edge], 0)
+    chain_with(n, &[Role::Keeper], 0)
 }
 
 pub fn text(t: &str) -> Option<Value> {
@@ -135,7 +135,7 @@ pub struct Beliefs {
 }
 
 pub fn app_doc() -> DocId {
-    DocId::app(&"default".parse().unwrap(), &"hello".parse().unwrap())
+    DocId::app(&Scope::Mesh, &"default".parse().unwrap(), &"hello".parse().unwrap())
 }
 
 pub fn manifest(replicas: u32) -> Manifest {
@@ -153,7 +153,7 @@ pub fn apply_ops(life: u64, revision: u64, replicas: u32) -> Vec<(String, Option
 }
 
 pub fn tasks_of(generation: u64, group: u32) -> TasksOf {
-    TasksOf { app: app_doc(), generation, group }
+    TasksOf { scope: Scope::Mesh, app: app_doc(), generation, group }
 }
 
 pub fn placement(node: u8) -> Value {

@@ -17,6 +17,9 @@ pub struct List {
     /// Only of this namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Only of this site.
+    #[arg(long)]
+    site: Option<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -28,6 +31,9 @@ pub struct Status {
     /// Its namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Its site, where there are several apps of this name.
+    #[arg(long)]
+    site: Option<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -41,6 +47,9 @@ pub struct Results {
     /// Its namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Its site, where there are several apps of this name.
+    #[arg(long)]
+    site: Option<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -65,14 +74,15 @@ fn word<T: serde::Serialize>(value: &T) -> String {
 /// `holm ls`
 pub async fn apps(context: &Context, args: List) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let params = ListParams { namespace: args.namespace, ..ListParams::default() };
+    let params = ListParams { namespace: args.namespace, site: args.site, ..ListParams::default() };
     let rows: Vec<AppRow> = list(&client, "app.list", params).await?;
-    context.output.print(&rows, &["name", "namespace", "type", "revision", "running", "state"], || {
+    context.output.print(&rows, &["name", "namespace", "site", "type", "revision", "running", "state"], || {
         let row = |r: &AppRow| {
             let running = format!("{}/{}", r.running, r.desired);
             vec![
                 r.name.to_string(),
                 r.namespace.to_string(),
+                r.site.as_ref().map_or_else(|| "-".into(), ToString::to_string),
                 word(&r.kind),
                 r.revision.to_string(),
                 running,
@@ -122,7 +132,7 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
 /// `holm result`
 pub async fn results(context: &Context, args: Results) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let params = ResultParams { name: args.app, namespace: args.namespace, slot: args.slot };
+    let params = ResultParams { name: args.app, namespace: args.namespace, site: args.site, slot: args.slot };
     let rows: Vec<ResultRow> = client.call("app.result", &params).await?;
     context.output.print(&rows, &["slot", "attempt", "node", "exit", "finished", "output"], || {
         let row = |r: &ResultRow| {
@@ -144,7 +154,8 @@ pub async fn results(context: &Context, args: Results) -> Result<ExitCode> {
 pub async fn status(context: &Context, args: Status) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let Some(name) = args.app else { return mesh_status(context, &client).await };
-    let status: AppStatus = client.call("app.get", &AppRef { name, namespace: args.namespace }).await?;
+    let status: AppStatus =
+        client.call("app.get", &AppRef { name, namespace: args.namespace, site: args.site }).await?;
     context.output.print(&status, &["slot", "state", "node", "reason"], || {
         let row = |s: &holm_types::api::SlotRow| {
             let node = s.node.as_ref().map_or_else(|| "-".into(), ToString::to_string);

@@ -36,6 +36,9 @@ pub struct Logs {
     /// The app's namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Its site, where there are several apps of this name.
+    #[arg(long)]
+    site: Option<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -50,9 +53,14 @@ pub async fn logs(context: &Context, args: Logs) -> Result<ExitCode> {
         (_, true) => Some(LogStream::Stderr),
         _ => None,
     };
-    let params = |id| LogsParams { id, app: None, namespace: None, stream, follow: args.follow };
+    let params = |id| LogsParams { id, stream, follow: args.follow, ..LogsParams::default() };
     if args.follow && several {
-        let app = LogsParams { app: args.name.parse().ok(), namespace: args.namespace.clone(), ..params(None) };
+        let app = LogsParams {
+            app: args.name.parse().ok(),
+            namespace: args.namespace.clone(),
+            site: args.site.clone(),
+            ..params(None)
+        };
         print_all(context, &client, &app, true).await?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -124,12 +132,17 @@ async fn find_tasks(client: &Client, args: &Logs) -> Result<Vec<TaskId>> {
         Some(namespace) => Some(namespace.clone()),
         None => "default".parse().ok(),
     };
-    let apps: Vec<AppRow> =
-        list(client, "app.list", ListParams { namespace: namespace.clone(), ..Default::default() }).await?;
+    let apps: Vec<AppRow> = list(
+        client,
+        "app.list",
+        ListParams { namespace: namespace.clone(), site: args.site.clone(), ..Default::default() },
+    )
+    .await?;
     let app = args.name.parse::<Label>().ok();
     for all in [false, true] {
         let Some(app) = app.clone() else { break };
-        let params = ListParams { app: Some(app), namespace: namespace.clone(), all, ..Default::default() };
+        let site = args.site.clone();
+        let params = ListParams { app: Some(app), namespace: namespace.clone(), site, all, ..Default::default() };
         let mut rows: Vec<TaskRow> = list(client, "task.list", params).await?;
         rows.sort_by_key(|row| (row.slot, row.epoch));
         if !rows.is_empty() {

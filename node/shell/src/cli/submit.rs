@@ -58,6 +58,9 @@ pub struct AppArg {
     /// Its namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Its site, where there are several apps of this name.
+    #[arg(long)]
+    site: Option<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -72,6 +75,9 @@ pub struct Scale {
     /// Its namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Its site, where there are several apps of this name.
+    #[arg(long)]
+    site: Option<Label>,
     #[command(flatten)]
     target: Target,
 }
@@ -125,7 +131,8 @@ pub async fn apply(context: &Context, args: Apply) -> Result<ExitCode> {
 /// Removes an app.
 pub async fn remove(context: &Context, args: AppArg) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let removed: Applied = client.call("app.delete", &AppRef { name: args.app, namespace: args.namespace }).await?;
+    let removed: Applied =
+        client.call("app.delete", &AppRef { name: args.app, namespace: args.namespace, site: args.site }).await?;
     context.output.say(&removed, &format!("{} removed", removed.name));
     Ok(ExitCode::SUCCESS)
 }
@@ -133,8 +140,13 @@ pub async fn remove(context: &Context, args: AppArg) -> Result<ExitCode> {
 /// Changes how many tasks run.
 pub async fn scale(context: &Context, args: Scale) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let params =
-        ScaleParams { name: args.app, namespace: args.namespace, replicas: args.replicas, expected_revision: None };
+    let params = ScaleParams {
+        name: args.app,
+        namespace: args.namespace,
+        site: args.site,
+        replicas: args.replicas,
+        expected_revision: None,
+    };
     let scaled: Applied = client.call("app.scale", &params).await?;
     let text = format!("{} scaled to {}, revision {}", scaled.name, args.replicas, scaled.revision);
     match context.output {

@@ -18,6 +18,9 @@ pub struct Ps {
     /// Only of this namespace.
     #[arg(short, long)]
     namespace: Option<Label>,
+    /// Only of this site.
+    #[arg(long)]
+    site: Option<Label>,
     /// Also tasks that are finished, or ended and no longer hold their slot.
     #[arg(short, long)]
     all: bool,
@@ -29,10 +32,16 @@ pub struct Ps {
 pub async fn tasks(context: &Context, args: Ps) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     if let Some(name) = &args.app {
-        let app = AppRef { name: name.clone(), namespace: args.namespace.clone() };
+        let app = AppRef { name: name.clone(), namespace: args.namespace.clone(), site: args.site.clone() };
         client.call::<_, AppStatus>("app.get", &app).await?;
     }
-    let params = ListParams { app: args.app, namespace: args.namespace, all: args.all, ..ListParams::default() };
+    let params = ListParams {
+        app: args.app,
+        namespace: args.namespace,
+        site: args.site,
+        all: args.all,
+        ..ListParams::default()
+    };
     let mut rows: Vec<TaskRow> = list(&client, "task.list", params).await?;
     rows.sort_by(|a, b| (&a.namespace, &a.app, a.slot, a.epoch).cmp(&(&b.namespace, &b.app, b.slot, b.epoch)));
     match context.output {

@@ -42,7 +42,8 @@ async fn watch(
     last: &mut Option<AppStatus>,
     settling: &mut Settling,
 ) -> Result<()> {
-    let app = AppRef { name: applied.name.clone(), namespace: Some(applied.namespace.clone()) };
+    let app =
+        AppRef { name: applied.name.clone(), namespace: Some(applied.namespace.clone()), site: applied.site.clone() };
     loop {
         let status: AppStatus = client.call("app.get", &app).await?;
         match status.state {
@@ -64,8 +65,12 @@ async fn watch(
 }
 
 async fn runs_of(client: &Client, app: &AppRef) -> Result<Vec<Run>> {
-    let mut params =
-        ListParams { app: Some(app.name.clone()), namespace: app.namespace.clone(), ..ListParams::default() };
+    let mut params = ListParams {
+        app: Some(app.name.clone()),
+        namespace: app.namespace.clone(),
+        site: app.site.clone(),
+        ..ListParams::default()
+    };
     let mut runs = Vec::new();
     loop {
         let page: Page<TaskRow> = client.call("task.list", &params).await?;

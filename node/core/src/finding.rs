@@ -1,0 +1,92 @@
+//! Which app is meant. A name is unique at a site, and among the apps of no site; who holds several sites
+//! may know several apps of one name.
+
+use crate::Node;
+use holm_types::{
+    DocId, Label, Scope,
+    api::{ApiError, AppRef},
+    manifest::Manifest,
+    view::AppView,
+};
+use std::collections::BTreeSet;
+
+/// Names that an error lists, at most.
+const MAX_NAMED: usize = 4;
+
+impl Node {
+    /// The live app that is meant, and where its document is.
+    pub(crate) fn find_app(&self, app: &AppRef) -> Result<(Scope, DocId), ApiError> {
+        let namespace = namespace_or_default(app.namespace.as_ref());
+        let meant = |found: &&AppView| app.site.is_none() || found.scope.site() == app.site.as_ref();
+        let found: Vec<&AppView> = self.namesakes(&namespace, &app.name).filter(meant).collect();
+        match found.as_slice() {
+            [one] => Ok((one.scope.clone(), one.doc)),
+            [] => Err(not_found(&namespace, &app.name)),
+            several => Err(ApiError::Invalid(format!(
+                "there are several apps {}: {}; say which one with --site",
+                app.name,
+                listed(several.iter().map(|app| where_it_is(&app.scope)))
+            ))),
+        }
+    }
+
+    /// Where the app of a manifest belongs, if this node may write there.
+    pub(crate) fn place_of(&self, manifest: &Manifest) -> Result<(Scope, DocId), ApiError> {
+        let scope = Scope::of_app(manifest.place.site.as_ref());
+        if !self.claims.holds(&scope) {
+            return Err(self.not_held(&scope));
+        }
+        let doc = DocId::app(&scope, &manifest.namespace, &manifest.name);
+        let elsewhere = self.namesakes(&manifest.namespace, &manifest.name).find(|app| app.doc != doc);
+        match elsewhere {
+            Some(other) if !self.state.apps().get(&doc).is_some_and(|app| app.live) => Err(ApiError::Invalid(format!(
+                "there is an app {} {} already, and an app stays where it was submitted: remove that one first, or \
+                 choose another name",
+                manifest.name,
+                where_it_is(&other.scope)
+            ))),
+            _ => Ok((scope, doc)),
+        }
+    }
+
+    fn namesakes<'a>(&'a self, namespace: &'a Label, name: &'a Label) -> impl Iterator<Item = &'a AppView> {
+        let apps = self.state.apps().values().filter(|app| app.live);
+        apps.filter(move |app| app.manifest.name == *name && app.manifest.namespace == *namespace)
+    }
+
+    fn not_held(&self, scope: &Scope) -> ApiError {
+        let site = scope.site().map_or("", Label::as_str);
+        let knows = self.nodes.values().filter(|node| node.is_keeper() || node.site.as_str() == site);
+        let names: BTreeSet<String> = knows.map(|node| node.name.to_string()).collect();
+        let ask = if names.is_empty() { String::new() } else { format!(": {}", listed(names.into_iter())) };
+        ApiError::Invalid(format!(
+            "this node is of site {} and does not hold the apps of site {site}: submit it to a node of {site}, or to \
+             a keeper{ask}",
+            self.claims.site
+        ))
+    }
+}
+
+fn where_it_is(scope: &Scope) -> String {
+    scope.site().map_or_else(|| "of no site".to_owned(), |site| format!("at site {site}"))
+}
+
+fn listed(names: impl Iterator<Item = String>) -> String {
+    let names: Vec<String> = names.collect();
+    let more = names.len().saturating_sub(MAX_NAMED);
+    let shown = names[..names.len() - more].join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
+/// The namespace given, or the default one.
+pub(crate) fn namespace_or_default(namespace: Option<&Label>) -> Label {
+    namespace.cloned().or_else(|| "default".parse().ok()).unwrap_or_else(|| unreachable!("a valid literal"))
+}
+
+pub(crate) fn not_found(namespace: &Label, name: &Label) -> ApiError {
+    ApiError::NotFound(format!(
+        "there is no app {name:?} in namespace {namespace:?}",
+        name = name.as_str(),
+        namespace = namespace.as_str()
+    ))
+}
