@@ -78,7 +78,7 @@ fn a_plan_of_a_change_tells_what_stays_goes_and_finds_no_node() {
     assert_eq!(actions(&newer)[..3], [PlanAction::Replace; 3]);
     assert_eq!(newer.slots[3].action, PlanAction::Start);
 
-    let nowhere = plan(&mut world, hosts[0], &service(4, "1", "site = \"moon\""));
+    let nowhere = plan(&mut world, hosts[0], &service(4, "1", "labels = { on = \"moon\" }"));
     assert_eq!(nowhere.slots[3].action, PlanAction::Unplaced, "{nowhere:?}");
     assert!(nowhere.slots[3].reason.contains("no node fits"), "{}", nowhere.slots[3].reason);
 

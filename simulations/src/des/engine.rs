@@ -330,6 +330,7 @@ impl Engine {
             Effect::Subscribe(topic) => {
                 let no = self.topic_no(&topic);
                 self.hosts[host].topics.push(no);
+                self.forget_neighbours(host);
             }
             Effect::Publish { topic, bytes } => {
                 let topic = self.topic_no(&topic);

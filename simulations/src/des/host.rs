@@ -63,7 +63,7 @@ pub(crate) struct Host {
     pub(crate) ends: BTreeMap<HostIndex, End>,
     pub(crate) topics: Vec<TopicNo>,
     /// Neighbours in the gossip mesh; none when it has to be computed again.
-    pub(crate) neighbours: Option<Vec<HostIndex>>,
+    pub(crate) neighbours: BTreeMap<TopicNo, Vec<HostIndex>>,
     pub(crate) processes: Processes,
     /// How far its clock is off, in milliseconds.
     pub(crate) clock_ms: i64,
@@ -100,7 +100,7 @@ impl Host {
             thawed: VecDeque::new(),
             ends: BTreeMap::new(),
             topics: Vec::new(),
-            neighbours: None,
+            neighbours: BTreeMap::new(),
             processes: Processes::default(),
             slow_disk: 0,
             disk_free: 0,
@@ -159,7 +159,7 @@ impl Host {
     pub(crate) fn stop_agent(&mut self) {
         self.node = None;
         self.topics.clear();
-        self.neighbours = None;
+        self.neighbours.clear();
         self.thawed.clear();
     }
 }

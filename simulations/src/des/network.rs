@@ -104,7 +104,7 @@ impl Engine {
     pub(super) fn detach(&mut self, host: HostIndex, peer: HostIndex, tell: bool) {
         let Some(end) = self.hosts[host].ends.remove(&peer) else { return };
         self.forget_neighbours(host);
-        self.hosts[peer].neighbours = None;
+        self.hosts[peer].neighbours.clear();
         if tell && self.links.open(host, peer) {
             let at = self.now + self.links.delay(host, peer, self.now, 2);
             self.push(at, Event::Closed { host: peer, peer: host, connection: end.no });
@@ -233,33 +233,35 @@ impl Engine {
 
     /// Who a host is connected to has changed: it and its peers choose their neighbours anew.
     pub(super) fn forget_neighbours(&mut self, host: HostIndex) {
-        self.hosts[host].neighbours = None;
+        self.hosts[host].neighbours.clear();
         let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.hosts[peer].neighbours = None);
+        peers.into_iter().for_each(|peer| self.hosts[peer].neighbours.clear());
     }
 
-    /// The neighbours of a host in the gossip mesh: of its peers the few that a hash of the pair
-    /// ranks first, for it or for them. Both sides see it the same way.
-    fn neighbours(&mut self, host: HostIndex) -> Vec<HostIndex> {
-        if let Some(known) = &self.hosts[host].neighbours {
+    /// The neighbours of a host in the gossip mesh of a topic: of its peers that take part the few that a
+    /// hash of the pair ranks first, for it or for them. Both sides see it the same way.
+    fn neighbours(&mut self, host: HostIndex, topic: TopicNo) -> Vec<HostIndex> {
+        if let Some(known) = self.hosts[host].neighbours.get(&topic) {
             return known.clone();
         }
+        let joined = |peer: &HostIndex| self.hosts[*peer].topics.contains(&topic);
+        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().filter(joined).collect();
         let chosen = |engine: &Engine, of: HostIndex| -> Vec<HostIndex> {
             let rank = |peer: &HostIndex| {
                 let (a, b) = (engine.hosts[of].plan.no.0, engine.hosts[*peer].plan.no.0);
                 mix(u64::from(a.min(b)) << 32 | u64::from(a.max(b)))
             };
-            let mut peers: Vec<HostIndex> = engine.hosts[of].ends.keys().copied().collect();
+            let joined = |peer: &HostIndex| engine.hosts[*peer].topics.contains(&topic);
+            let mut peers: Vec<HostIndex> = engine.hosts[of].ends.keys().copied().filter(joined).collect();
             peers.sort_by_cached_key(rank);
             peers.truncate(GOSSIP_DEGREE);
             peers
         };
         let mut mine = chosen(self, host);
-        let theirs: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
-        mine.extend(theirs.into_iter().filter(|peer| chosen(self, *peer).contains(&host)));
+        mine.extend(peers.into_iter().filter(|peer| chosen(self, *peer).contains(&host)));
         mine.sort_unstable();
         mine.dedup();
-        self.hosts[host].neighbours = Some(mine.clone());
+        self.hosts[host].neighbours.insert(topic, mine.clone());
         mine
     }
 
@@ -277,7 +279,7 @@ impl Engine {
             if host != origin && !self.hear(host, author, from, at, topic, &bytes) {
                 continue;
             }
-            let next = self.neighbours(host);
+            let next = self.neighbours(host, topic);
             for peer in next.into_iter().filter(|peer| *peer != from) {
                 if !self.passes(host, peer, topic) {
                     continue;

@@ -49,6 +49,8 @@ fn print_of(row: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 struct Held {
     tips: BTreeMap<Tip, u64>,
+    /// Of its own changes those that it had synced. What others bring back of them need not be.
+    synced: BTreeMap<Tip, u64>,
     /// How far it has told the states of its tasks: rank, and the state's name.
     told: BTreeMap<(DocId, String), (u8, String)>,
     /// Acknowledgements that wrote something, by document, since the disk was last replaced.
@@ -98,6 +100,10 @@ impl Log {
             let (tip, seq) = tip_of(&key);
             let last = self.held[host].tips.entry(tip).or_default();
             *last = seq.max(*last);
+            if batch.sync && actor_of(&tip).belongs_to(&there.id) {
+                let last = self.held[host].synced.entry(tip).or_default();
+                *last = seq.max(*last);
+            }
             let print = print_of(row.get(4..).unwrap_or_default());
             match self.rows.get(&key) {
                 None => {
@@ -189,6 +195,7 @@ impl Log {
         self.held[host].told.clear();
         self.held[host].acknowledged.clear();
         self.held[host].tips.clear();
+        self.held[host].synced.clear();
     }
 
     /// A node that starts knows all that its disk holds; and its disk holds all that it ever said,
@@ -204,11 +211,8 @@ impl Log {
                 *last = seq.max(*last);
             }
         }
-        for (tip, seq) in &self.held[host].tips {
-            let mut actor = [0; 16];
-            actor.copy_from_slice(&tip[16..]);
-            let own = ActorId(actor).belongs_to(&there.id);
-            if own && tips.get(tip).is_none_or(|now| now < seq) {
+        for (tip, seq) in &self.held[host].synced {
+            if tips.get(tip).is_none_or(|now| now < seq) {
                 let detail = format!("{} has lost its own change {seq} of {}", there.plan.name, hex(&tip[..16]));
                 verdicts.violate(Invariant::HeadsNeverRegress, at, vec![there.plan.no], detail);
             }
@@ -280,6 +284,12 @@ fn look(verdicts: &mut Verdicts, at: At, there: &Host, tips: &[(Tip, u64)]) {
             verdicts.violate(Invariant::HeadsNeverRegress, at, vec![there.plan.no], detail);
         }
     }
+}
+
+fn actor_of(tip: &Tip) -> ActorId {
+    let mut actor = [0; 16];
+    actor.copy_from_slice(&tip[16..]);
+    ActorId(actor)
 }
 
 /// The durable rows of a document that a host wrote itself.
