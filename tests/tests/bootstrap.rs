@@ -6,30 +6,16 @@ use holm_tests::{
     cluster::Cluster,
     eventually,
     node::SOON,
-    spawner,
+    spawner::Guarded,
     suite::{Scene, Suite},
 };
-use std::{
-    fs::File,
-    process::{Child, Stdio},
-};
+use std::{fs::File, process::Stdio};
 
 /// Enough that, were it asked by chance, the server would be asked to coordinate some.
 const APPS: usize = 12;
 
 fn main() {
     Suite::new().test("a bootstrap server is a member that decides and runs nothing", it_decides_nothing).run()
-}
-
-/// Killed at the end of the test, whatever becomes of it.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn it_decides_nothing(scene: &Scene) -> Result<()> {
@@ -47,7 +33,7 @@ fn it_decides_nothing(scene: &Scene) -> Result<()> {
     let mut up = command(&["up", "--listen", &listen])?;
     let log = scene.folder("logs")?.join("meet.log");
     up.stdout(File::create(&log)?).stderr(File::create(&log)?);
-    let _server = Server(spawner::spawn(up)?);
+    let _server = Guarded::spawn(up)?;
 
     let node = mesh.node("till-1");
     eventually("the nodes see the server", SOON, || {

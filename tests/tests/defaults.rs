@@ -5,27 +5,16 @@ use holm_tests::{
     cluster::Cluster,
     eventually,
     node::SOON,
-    spawner,
+    spawner::Guarded,
     suite::{Scene, Suite},
 };
 use std::{
     fs::{self, File},
-    process::{Child, Stdio},
+    process::Stdio,
 };
 
 fn main() {
     Suite::new().test("a node that is told nothing listens and serves", told_nothing).run()
-}
-
-/// Killed at the end of the test, whatever becomes of it.
-struct Agent(Child);
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn told_nothing(scene: &Scene) -> Result<()> {
@@ -37,7 +26,7 @@ fn told_nothing(scene: &Scene) -> Result<()> {
     let mut up = place.command();
     up.args(["up", "--rpc", "127.0.0.1:0"]).stdin(Stdio::null());
     up.stdout(File::create(&said)?).stderr(File::create(said.with_extension("log"))?);
-    let _agent = Agent(spawner::spawn(up)?);
+    let _agent = Guarded::spawn(up)?;
     eventually("it says ready, with its addresses", SOON, || {
         let said = fs::read_to_string(&said)?;
         let ready = said.lines().find(|line| line.starts_with("ready ")).with_context(|| format!("{said:?}"))?;

@@ -13,6 +13,28 @@ use std::{
     },
 };
 
+/// A child that is killed when this is dropped, whatever becomes of the test.
+#[derive(Debug)]
+pub struct Guarded(Child);
+
+impl Guarded {
+    /// Starts `command`, as [`spawn`] does.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(command: Command) -> Result<Guarded, LabError> {
+        spawn(command).map(Guarded)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 type Order = (Command, Sender<io::Result<Child>>);
 
 /// Starts `command` as a child of the spawner's thread.
