@@ -5,7 +5,7 @@ use crate::{
     launch::{Launched, Launcher, Watch},
     recover::{self, Leftover, LeftoverState},
     sys,
-    table::{Counters, Effect, FoundTask, Input, Rules, Table},
+    table::{Counters, Effect, FoundTask, Input, NotStarted, Rules, Table},
     task::{Exit, Found, FoundState, RunnerEvent, TaskSpec},
 };
 use holm_types::{Mono, TaskId, Wall};
@@ -197,7 +197,8 @@ impl Actor {
                 self.handle(Input::Launched { id, result: Ok((process, started_at)) });
             }
             Report::Launched { id, result: Err(e) } => {
-                self.handle(Input::Launched { id, result: Err(e.to_string()) });
+                let why = NotStarted { reason: e.to_string(), of_the_host: e.is_of_the_host() };
+                self.handle(Input::Launched { id, result: Err(why) });
             }
             Report::Ended { id, exit, output } => self.handle(Input::Ended { id, exit, output }),
             Report::Removed => {}

@@ -41,6 +41,14 @@ pub enum ExecError {
 }
 
 impl ExecError {
+    /// Whether this host could not do its part, so that nothing is said about the task: it may well run elsewhere.
+    pub fn is_of_the_host(&self) -> bool {
+        match self {
+            ExecError::Io { .. } | ExecError::Corrupt { .. } | ExecError::InUse { .. } | ExecError::Worker(_) => true,
+            ExecError::NotFound(_) | ExecError::Start(_) => false,
+        }
+    }
+
     /// For `map_err`: an [`ExecError::Io`] about `path`.
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ExecError {
         let path = path.into();

@@ -20,9 +20,13 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, PipeReader, Read},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -31,6 +35,9 @@ const SHIM_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a killed command may take to go.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Held by the agent that owns the folder of the tasks.
+pub(crate) const LOCK_FILE: &str = ".lock";
 
 /// The longest thing a shim says.
 const MAX_REPLY: usize = 4096;
@@ -45,7 +52,7 @@ pub(crate) struct Launcher {
     /// What the processes of its tasks are known by.
     pub owner: String,
     /// Says that `dir` has an owner, until the last launch under way is through.
-    _lock: fs::File,
+    lock: Mutex<fs::File>,
 }
 
 /// A command that runs, and how to hear of its end.
@@ -81,7 +88,7 @@ impl Launcher {
     /// A launcher for the tasks of `config` in `dir`, of which `lock` is the proof of ownership.
     pub fn new(config: &RunnerConfig, dir: PathBuf, shim: PathBuf, lock: fs::File) -> Launcher {
         let owner = config.owner.clone().unwrap_or_else(|| dir.to_string_lossy().into_owned());
-        Launcher { dir, shim, base_env: config.base_env.clone(), boot: boot_id(), owner, _lock: lock }
+        Launcher { dir, shim, base_env: config.base_env.clone(), boot: boot_id(), owner, lock: Mutex::new(lock) }
     }
 
     /// The folder of a task.
@@ -92,7 +99,7 @@ impl Launcher {
     /// Starts the task and returns once its command runs.
     pub fn launch(&self, spec: &TaskSpec, progress: &Progress) -> Result<Launched, ExecError> {
         let folder = self.folder(&spec.id);
-        match create_private_dir(folder.path()) {
+        match self.create_folder(&folder) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 self.clear(&spec.id)?;
@@ -112,6 +119,38 @@ impl Launcher {
                 Err(ExecError::Start(reason))
             }
         }
+    }
+
+    /// Makes the folder of a task. Where somebody has removed the folder of all tasks, that is made again: what ran there
+    /// goes on without its logs, and that is no reason to start nothing any more.
+    fn create_folder(&self, folder: &TaskFolder) -> io::Result<()> {
+        match create_private_dir(folder.path()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.restore()?;
+                create_private_dir(folder.path())
+            }
+            other => other,
+        }
+    }
+
+    /// Makes the folder of all tasks again, and its lock.
+    fn restore(&self) -> io::Result<()> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.dir.join(LOCK_FILE);
+        let place = |file: fs::Metadata| (file.dev(), file.ino());
+        if fs::metadata(&path).map(place).ok() == Some(place(lock.metadata()?)) {
+            // Another launch was faster.
+            return Ok(());
+        }
+        match create_private_dir(&self.dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+        let file = open_lock(&path)?;
+        file.try_lock()?;
+        *lock = file;
+        tracing::warn!(dir = %self.dir.display(), "the folder of the tasks was removed, and is made again; the logs in it are lost");
+        Ok(())
     }
 
     /// What the processes of a task are known by.
@@ -202,6 +241,11 @@ impl Launcher {
             .map_err(ExecError::io("start the shim", &self.shim))?;
         Ok((child, reader))
     }
+}
+
+/// Opens the lock of a folder of tasks, which is made if it is not there.
+pub(crate) fn open_lock(path: &Path) -> io::Result<fs::File> {
+    fs::File::options().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn watch_child(child: &Child) -> Watch {

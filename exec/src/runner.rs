@@ -4,7 +4,7 @@ use crate::{
     ExecError, RunnerConfig,
     actor::{Actor, Command},
     folder::{TaskFolder, ensure_private_dir},
-    launch::Launcher,
+    launch::{LOCK_FILE, Launcher, open_lock},
     logs::{LogCursor, read_log},
     recover,
     table::Counters,
@@ -13,7 +13,6 @@ use crate::{
 use holm_types::TaskId;
 use std::{
     fs::{self, File, TryLockError},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -57,7 +56,7 @@ impl Runner {
         let shim = fs::canonicalize(&config.shim).map_err(ExecError::io("find the shim", &config.shim))?;
         ensure_private_dir(&config.dir).map_err(ExecError::io("create", &config.dir))?;
         let dir = fs::canonicalize(&config.dir).map_err(ExecError::io("find", &config.dir))?;
-        let lock = take_lock(dir.join(".lock")).await?;
+        let lock = take_lock(dir.join(LOCK_FILE)).await?;
         let launcher = Arc::new(Launcher::new(&config, dir.clone(), shim, lock));
         let (scanner, now) = (Arc::clone(&launcher), Arc::clone(&config.clock));
         let recovery = blocking(move || recover::recover(&scanner, &*now)).await??;
@@ -125,8 +124,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn take_lock(path: PathBuf) -> Result<File, ExecError> {
-    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(ExecError::io("open", &path))?;
+    let file = open_lock(&path).map_err(ExecError::io("open", &path))?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {

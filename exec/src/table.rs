@@ -33,9 +33,18 @@ pub(crate) enum Input {
     /// The folder of an ended task is not needed any more.
     Forget(TaskId),
     /// What became of [`Effect::Launch`].
-    Launched { id: TaskId, result: Result<(Process, Wall), String> },
+    Launched { id: TaskId, result: Result<(Process, Wall), NotStarted> },
     /// The command ended.
     Ended { id: TaskId, exit: Exit, output: Vec<u8> },
+}
+
+/// Why a task could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotStarted {
+    /// For people.
+    pub reason: String,
+    /// The host is why, not the command.
+    pub of_the_host: bool,
 }
 
 /// Something to be done.
@@ -82,7 +91,7 @@ pub struct Counters {
 #[derive(Debug, Clone)]
 enum Last {
     Exit { exit: Exit, output: Vec<u8> },
-    Failed { reason: String },
+    Failed(NotStarted),
 }
 
 #[derive(Debug)]
@@ -149,8 +158,8 @@ impl Table {
             Input::Launched { id, result: Ok((process, started_at)) } => {
                 self.launched(now, id, process, started_at, &mut effects);
             }
-            Input::Launched { id, result: Err(reason) } => {
-                self.settle(now, id, Duration::ZERO, Last::Failed { reason }, &mut effects);
+            Input::Launched { id, result: Err(why) } => {
+                self.settle(now, id, Duration::ZERO, Last::Failed(why), &mut effects);
             }
             Input::Ended { id, exit, output } => {
                 let ran = match self.live.get(&id).map(|task| &task.phase) {
@@ -243,15 +252,16 @@ impl Table {
         }
         let refusal = if id.as_str().parse::<TaskId>().is_err() {
             // It names a folder; one that came through serde was not checked.
-            Some("its id is not a valid task id".to_owned())
+            Some(NotStarted { reason: "its id is not a valid task id".to_owned(), of_the_host: false })
         } else if self.live.len() >= self.rules.max_tasks {
-            Some(format!("this node already runs {} tasks", self.live.len()))
+            let reason = format!("this node already runs {} tasks", self.live.len());
+            Some(NotStarted { reason, of_the_host: true })
         } else {
             None
         };
-        if let Some(reason) = refusal {
+        if let Some(why) = refusal {
             self.counters.refused_runs += 1;
-            effects.push(Effect::Emit(RunnerEvent::FailedToStart { id, reason, restarts: 0, will_restart_in: None }));
+            effects.push(Effect::Emit(event(id, 0, None, Last::Failed(why))));
             return;
         }
         let progress = match self.finished.remove(&id) {
@@ -366,7 +376,9 @@ fn wants_restart(policy: RestartPolicy, last: &Last) -> bool {
 fn event(id: TaskId, restarts: u32, will_restart_in: Option<Duration>, last: Last) -> RunnerEvent {
     match last {
         Last::Exit { exit, output } => RunnerEvent::Ended { id, exit, restarts, will_restart_in, output },
-        Last::Failed { reason } => RunnerEvent::FailedToStart { id, reason, restarts, will_restart_in },
+        Last::Failed(NotStarted { reason, of_the_host }) => {
+            RunnerEvent::FailedToStart { id, reason, of_the_host, restarts, will_restart_in }
+        }
     }
 }
 

@@ -82,6 +82,8 @@ pub enum RunnerEvent {
         id: TaskId,
         /// Why, for people.
         reason: String,
+        /// The host is why, not the command: no folder could be made, no process started, or it runs too many.
+        of_the_host: bool,
         /// How often it was started again before.
         restarts: u32,
         /// It will be tried again after this time; `None`: this was its last word.

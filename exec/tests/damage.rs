@@ -3,7 +3,7 @@
 
 mod host;
 
-use holm_exec::{FoundState, Stream, proc::Process};
+use holm_exec::{ExecError, FoundState, Runner, Stream, proc::Process};
 use holm_types::{TaskId, manifest::RestartPolicy};
 use host::{Crashed, Host, alive, eventually, marked, script, task};
 use nix::sys::signal::Signal;
@@ -328,4 +328,35 @@ async fn whatever_is_killed_or_damaged_there_is_one_of_each_task_in_the_end() {
     }
     let marks: Vec<Process> = marked(&crashed.folder(&id));
     assert_eq!(marks.len(), 2);
+}
+
+#[tokio::test]
+async fn a_folder_of_tasks_that_was_removed_is_made_again() {
+    let mut host = Host::new().await;
+    let id = host.run(script("before-0", "sleep 1000"));
+    let (pid, ..) = host.started().await;
+    fs::remove_dir_all(&host.config.dir).expect("removable");
+    for n in 0..3 {
+        host.run(script(&format!("after-{n}"), "echo hello"));
+    }
+    for _ in 0..3 {
+        assert_eq!(host.ended().await.output, "hello\n");
+    }
+    assert!(alive(pid), "what ran goes on");
+    let second = Runner::start(host.config.clone(), &mut tokio::task::JoinSet::new()).await;
+    assert!(matches!(second, Err(ExecError::InUse { .. })), "it has one owner, as before");
+    host.runner.stop(id);
+    assert_eq!(host.ended().await.exit.code, 143, "and its end is told");
+}
+
+#[tokio::test]
+async fn a_host_that_can_start_nothing_says_so() {
+    let mut host = Host::new().await;
+    fs::remove_dir_all(&host.config.dir).expect("removable");
+    fs::write(&host.config.dir, "a file").expect("writable");
+    host.run(script("nowhere-0", "echo hello"));
+    assert!(host.host_failed().await.contains("nowhere-0"), "it names the folder");
+    fs::remove_file(&host.config.dir).expect("removable");
+    host.run(script("nowhere-0", "echo hello"));
+    assert_eq!(host.ended().await.output, "hello\n", "as soon as it can, it does");
 }

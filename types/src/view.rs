@@ -153,6 +153,13 @@ pub struct TaskStatus {
     pub output: Vec<u8>,
     /// The node refused the assignment: nothing was started.
     pub refused: bool,
+    /// How often in a row it ended and was started again, without having run for a while in between.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl TaskStatus {
@@ -168,7 +175,13 @@ impl TaskStatus {
             reason: String::new(),
             output: Vec::new(),
             refused: false,
+            crashes: 0,
         }
+    }
+
+    /// Whether it ends again and again: whatever its process does at the moment, it does not keep running.
+    pub fn is_crashing(&self) -> bool {
+        self.crashes > 1 && !self.state.is_terminal()
     }
 
     /// The one encoding, cut to its bounds.

@@ -34,6 +34,10 @@ fn launched(n: u8) -> Input {
     Input::Launched { id: id(n), result: Ok((process, Wall(0))) }
 }
 
+fn not_started() -> NotStarted {
+    NotStarted { reason: "no".into(), of_the_host: false }
+}
+
 fn ended(n: u8, code: i32) -> Input {
     Input::Ended { id: id(n), exit: exit(code), output: Vec::new() }
 }
@@ -188,7 +192,7 @@ proptest! {
                         shell.running.insert(id);
                         table.handle(now, launched(n))
                     } else {
-                        table.handle(now, Input::Launched { id, result: Err("no".into()) })
+                        table.handle(now, Input::Launched { id, result: Err(not_started()) })
                     }
                 }
                 Step::End(n, code) if shell.running.remove(&id(n)) => table.handle(now, ended(n, code)),

@@ -25,7 +25,7 @@ pub struct Host {
     pub found: Vec<Found>,
     events: mpsc::Receiver<RunnerEvent>,
     tasks: JoinSet<()>,
-    config: RunnerConfig,
+    pub config: RunnerConfig,
     dir: Arc<Dir>,
 }
 
@@ -128,6 +128,14 @@ impl Host {
         match self.event().await {
             RunnerEvent::FailedToStart { reason, .. } => reason,
             other => panic!("expected a failed start: {other:?}"),
+        }
+    }
+
+    /// The next event, which must be a start that the host is to blame for.
+    pub async fn host_failed(&mut self) -> String {
+        match self.event().await {
+            RunnerEvent::FailedToStart { reason, of_the_host: true, .. } => reason,
+            other => panic!("expected a failure of the host: {other:?}"),
         }
     }
 

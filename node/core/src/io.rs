@@ -126,6 +126,13 @@ pub enum RunnerInput {
         /// Why it could not be started, or what else is to be said.
         reason: String,
     },
+    /// The host cannot start it, for a reason that is none of the task's: another node may.
+    Unable {
+        /// The task.
+        id: TaskId,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A task found on disk when the agent starts.

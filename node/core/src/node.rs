@@ -213,6 +213,7 @@ impl Node {
         self.heal(now, out);
         self.repair_round(now, out);
         self.decide(now, out);
+        self.note_steady(now);
         self.note_changes(now);
         self.reconcile(now, out);
         self.flush_statuses(now);
@@ -241,6 +242,7 @@ impl Node {
             Some(self.repair_at),
             self.deciding.deadline(),
             self.status_flush.deadline(),
+            self.tasks.deadline(),
             local,
         ]
         .into_iter()

@@ -5,18 +5,24 @@ use crate::{Effect, Found, FoundState, Node, RunnerInput};
 use holm_scheduler::LocalTask;
 use holm_state::{TASKS_APP, TasksOf};
 use holm_types::{
-    Digest, DocId, Epoch, Label, Now, Scope, Slot, TaskId,
+    Digest, DocId, Epoch, Label, Mono, Now, Scope, Slot, TaskId,
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
     manifest::{Amounts, AppType},
     sometimes,
     view::{AppView, TaskState, TaskStatus},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Operations and bytes of one batch of statuses, within what one change may hold.
 const BATCH_OPS: usize = 60;
 const BATCH_BYTES: usize = 10 * 1024;
+/// A task that was started again and has run for so long keeps running.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Said of a task that the runner starts again, before and after it has.
+const WILL_BE: &str = "; will be restarted";
+const WAS: &str = "; was restarted";
 
 /// Where the assignments and statuses of a slot are written that concern a node at `site`.
 pub(crate) fn group_of(app: &AppView, slot: Slot, site: &Label) -> TasksOf {
@@ -42,6 +48,8 @@ pub(crate) struct Tasks {
     /// The same tasks as the scheduler sees them.
     pub(crate) running: BTreeMap<TaskId, LocalTask>,
     pub(crate) queue: BTreeMap<TasksOf, BTreeMap<String, Vec<u8>>>,
+    /// Tasks that were started again, and when they have run for long enough.
+    unsteady: BTreeMap<TaskId, Mono>,
 }
 
 impl Tasks {
@@ -76,6 +84,11 @@ impl Tasks {
         if let Some(local) = self.locals.get_mut(id) {
             local.status.state = state;
         }
+    }
+
+    /// When the next task that was started again has run for long enough.
+    pub(crate) fn deadline(&self) -> Option<Mono> {
+        self.unsteady.values().min().copied()
     }
 
     /// Drops what has ended and whose end is written.
@@ -206,6 +219,8 @@ impl Node {
                 local.status.exit_code = exit_code;
                 local.status.output = output;
                 local.status.pid = None;
+                local.status.crashes = local.status.crashes.saturating_add(u32::from(restarting));
+                self.tasks.unsteady.remove(&id);
                 let state = local.end_state(exit_code, restarting);
                 local.status.reason = local.end_reason(exit_code, restarting, &reason);
                 if state.is_terminal() {
@@ -216,8 +231,23 @@ impl Node {
                 self.queue_status(now, &id);
                 out.push(self.event(now.wall, EventKind::Finished, Some(&app), Some(&id), detail));
             }
+            RunnerInput::Unable { id, reason } => self.on_unable(now, &id, &reason, out),
         }
         self.local_dirty = true;
+    }
+
+    /// This host cannot start a task: that is a refusal, and no attempt of the task.
+    fn on_unable(&mut self, now: Now, id: &TaskId, reason: &str, out: &mut Vec<Effect>) {
+        let Some(local) = self.tasks.locals.get_mut(id) else { return };
+        let state = local.stop_as.as_ref().map_or(TaskState::Failed, |(state, _)| *state);
+        local.status.refused = local.stop_as.is_none();
+        local.status.reason = local.end_reason(None, false, reason);
+        local.status.finished_at = Some(now.wall);
+        let (app, detail) = (local.app_name.clone(), local.status.reason.clone());
+        sometimes!("a host cannot start a task");
+        self.tasks.set_state(id, state);
+        self.queue_status(now, id);
+        out.push(self.event(now.wall, EventKind::Refused, Some(&app), Some(id), detail));
     }
 
     fn on_started(
@@ -237,10 +267,31 @@ impl Node {
         local.status.restarts = restarts;
         local.status.started_at = Some(started_at);
         if local.stop_as.is_none() {
-            local.status.reason.clear();
+            // What it ended of last time is of interest until it keeps running.
+            match local.status.crashes {
+                0 => local.status.reason.clear(),
+                _ => {
+                    local.status.reason = local.status.reason.replace(WILL_BE, WAS);
+                    self.tasks.unsteady.insert(id.clone(), now.mono.after(STEADY));
+                }
+            }
             self.tasks.set_state(id, TaskState::Running);
         }
         self.queue_status(now, id);
+    }
+
+    /// Tasks that were started again, and have run for a while since.
+    pub(crate) fn note_steady(&mut self, now: Now) {
+        let steady: Vec<TaskId> =
+            self.tasks.unsteady.iter().filter(|(_, at)| **at <= now.mono).map(|(id, _)| id.clone()).collect();
+        for id in steady {
+            self.tasks.unsteady.remove(&id);
+            let Some(local) = self.tasks.locals.get_mut(&id).filter(|local| local.stop_as.is_none()) else { continue };
+            sometimes!("a task keeps running after crashes");
+            local.status.crashes = 0;
+            local.status.reason.clear();
+            self.queue_status(now, &id);
+        }
     }
 
     /// The status of a local task is to be written with the next batch.
@@ -323,7 +374,10 @@ impl Local {
         };
         match &self.stop_as {
             Some((_, why)) => why.clone(),
-            None if restarting => format!("{ended}; will be restarted"),
+            None if restarting => match self.status.crashes {
+                0 | 1 => format!("{ended}{WILL_BE}"),
+                n => format!("{ended}, the {n}. time in a row{WILL_BE}"),
+            },
             None => ended,
         }
     }

@@ -8,12 +8,48 @@ use holm_node_core::Input;
 use holm_state::{Batch, StoreError, StoreRead as _, StoreWrite as _, Table};
 use holm_state_rocks::RocksStore;
 use holm_types::{Incarnation, MeshId, change::SignedChange};
-use std::{os::unix::fs::MetadataExt as _, path::Path};
-use tokio::sync::mpsc;
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{sync::mpsc, task::JoinSet};
 
+/// How often an idle node looks whether its database is still there.
+const LOOK: Duration = Duration::from_secs(2);
 const INCARNATION_KEY: &[u8] = b"incarnation";
 /// The core has one batch in flight at a time; the rest is slack.
 const QUEUE: usize = 4;
+
+/// Where the database was opened. A process can go on writing to files that were removed, as if nothing was.
+#[derive(Debug, Clone)]
+struct Home {
+    folder: PathBuf,
+    /// Device and inode of the file that RocksDB locks, and keeps for as long as it runs.
+    lock: (u64, u64),
+}
+
+impl Home {
+    fn of(folder: &Path) -> std::io::Result<Home> {
+        Ok(Home { folder: folder.to_owned(), lock: lock_of(folder)? })
+    }
+
+    fn is_there(&self) -> Result<()> {
+        anyhow::ensure!(
+            lock_of(&self.folder).is_ok_and(|lock| lock == self.lock),
+            "the database {} was removed or replaced while this node ran. It stops, because nothing that it writes would \
+             last. Its tasks go on. Put the folder back, or start the node as it is: it then gets the state of the \
+             mesh from the others",
+            self.folder.display()
+        );
+        Ok(())
+    }
+}
+
+fn lock_of(folder: &Path) -> std::io::Result<(u64, u64)> {
+    let lock = std::fs::metadata(folder.join("LOCK"))?;
+    Ok((lock.dev(), lock.ino()))
+}
 
 /// A bounded queue to one of the threads.
 pub struct Outbox<T>(mpsc::Sender<T>);
@@ -63,6 +99,14 @@ fn cannot_open(path: &Path, error: &StoreError) -> anyhow::Error {
     }
 }
 
+/// What was not written is not acknowledged; and nothing that comes after it can be.
+fn cannot_write(error: &StoreError) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the database cannot be written ({error}): is the disk full or failing? This node stops, and has acknowledged \
+         nothing that is lost. Its tasks go on; start it again when there is room"
+    )
+}
+
 /// The process that has a lock on the file of this inode, from the text of `/proc/locks`.
 fn holder(locks: &str, inode: u64) -> Option<u32> {
     let held = locks.lines().find(|line| {
@@ -73,15 +117,38 @@ fn holder(locks: &str, inode: u64) -> Option<u32> {
     held.split_whitespace().nth(4)?.parse().ok()
 }
 
-/// Starts the thread that writes batches.
-pub fn start_writer(mut store: RocksStore, inbox: mpsc::Sender<Message>) -> Result<Outbox<Batch>> {
+/// Starts the thread that writes batches, and a look now and then at whether the database in `folder` is still there.
+pub fn start_writer(
+    mut store: RocksStore,
+    folder: &Path,
+    inbox: mpsc::Sender<Message>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Outbox<Batch>> {
+    let home = Home::of(folder).context("the database was removed at once")?;
+    tasks.spawn(watch(home.clone(), inbox.clone()));
     start("disk", inbox, move |batch: Batch| {
         let written = store.write(&batch).and_then(|()| if batch.sync { store.sync() } else { Ok(()) });
-        match written {
+        // Looked at after the write: what was written to a folder that is there now, is there.
+        match home.is_there().and(written.map_err(|error| cannot_write(&error))) {
             Ok(()) => Message::Input(Input::Persisted),
-            Err(error) => Message::DiskFailed(error.to_string()),
+            Err(failure) => Message::DiskFailed(failure),
         }
     })
+}
+
+/// Until the database is gone, or the loop.
+async fn watch(home: Home, inbox: mpsc::Sender<Message>) {
+    let mut looks = tokio::time::interval(LOOK);
+    let mut gone = None;
+    while gone.is_none() {
+        looks.tick().await;
+        gone = home.is_there().err();
+    }
+    if let Some(failure) = gone {
+        // The loop may have ended for another reason.
+        let _ = inbox.send(Message::DiskFailed(failure)).await;
+    }
+    std::future::pending().await
 }
 
 /// Starts the thread that verifies signatures.
@@ -128,6 +195,21 @@ mod tests {
         let told = [StoreError::Locked("x".into()), StoreError::Corrupt("y".into()), StoreError::Io("z".into())]
             .map(|error| cannot_open(path, &error).to_string());
         insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn a_database_that_was_removed_or_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("db");
+        let (_store, _) = open(&path).unwrap();
+        let home = Home::of(&path).unwrap();
+        assert!(home.is_there().is_ok());
+        std::fs::rename(&path, folder.path().join("aside")).unwrap();
+        let told = home.is_there().unwrap_err().to_string();
+        assert!(told.contains(&path.display().to_string()), "{told}");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("LOCK"), "").unwrap();
+        assert!(home.is_there().is_err(), "another one is in its place");
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (work, asker) = Inbox::new(inputs);
 
-    let (store, incarnation) = disk::open(&dir.join("db"))?;
+    let db = dir.join("db");
+    let (store, incarnation) = disk::open(&db)?;
     let config = Config { incarnation, ..config };
     let me = config.key.node_id();
     let (runner, runner_events, found) = start_runner(dir, &config, &mut tasks).await?;
@@ -58,7 +59,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let outlets = Outlets {
         net: network.handle.clone(),
         runner: runner.clone(),
-        disk: disk::start_writer(store.clone(), inbox.clone())?,
+        disk: disk::start_writer(store.clone(), &db, inbox.clone(), &mut tasks)?,
         verify: disk::start_verifier(config.mesh, inbox.clone())?,
         watchers: watchers.clone(),
     };

@@ -31,8 +31,8 @@ pub enum Message {
     Input(Input),
     /// Somebody wants to join.
     Enrol(holm_mesh_net::EnrolRequest),
-    /// A batch could not be written, and why.
-    DiskFailed(String),
+    /// Nothing can be made durable any more.
+    DiskFailed(anyhow::Error),
     /// This member is connected to a later process with this node's identity.
     Superseded(NodeId),
     /// Where does the node listen, as far as it knows?
@@ -59,8 +59,8 @@ pub struct Loop {
     next_id: RequestId,
     /// Commands that found the runner's queue full. Order matters, so later ones wait behind.
     unsent: VecDeque<Command>,
-    /// Why a batch could not be written.
-    disk_failed: Option<String>,
+    /// Why nothing can be made durable any more.
+    disk_failed: Option<anyhow::Error>,
     /// A peer that holds a later process for this node.
     superseded_at: Option<NodeId>,
 }
@@ -108,7 +108,9 @@ impl Loop {
                 Branch::Work(first) => self.turn(first),
                 Branch::Deadline => {}
             }
-            self.check_disk()?;
+            if let Some(failure) = self.disk_failed.take() {
+                return Err(failure);
+            }
             self.check_identity()?;
             self.node.settle(environment::now(), &mut self.effects);
         }
@@ -131,17 +133,6 @@ impl Loop {
             () = stop.cancelled() => Branch::Stop,
             work = self.inbox.next() => work.map_or(Branch::Stop, Branch::Work),
             () = timer => Branch::Deadline,
-        }
-    }
-
-    /// What was not written is not acknowledged; and nothing that comes after it can be.
-    fn check_disk(&mut self) -> Result<()> {
-        match self.disk_failed.take() {
-            Some(why) => bail!(
-                "the database cannot be written ({why}): is the disk full or failing? This node stops, and has \
-                 acknowledged nothing that is lost. Its tasks go on; start it again when there is room"
-            ),
-            None => Ok(()),
         }
     }
 

@@ -34,7 +34,10 @@ fn input_of(event: RunnerEvent) -> RunnerInput {
             output,
             reason: exit.reason.unwrap_or_default(),
         },
-        RunnerEvent::FailedToStart { id, reason, restarts, will_restart_in } => RunnerInput::Ended {
+        RunnerEvent::FailedToStart { id, reason, of_the_host: true, will_restart_in: None, .. } => {
+            RunnerInput::Unable { id, reason }
+        }
+        RunnerEvent::FailedToStart { id, reason, restarts, will_restart_in, .. } => RunnerInput::Ended {
             id,
             exit_code: None,
             finished_at: crate::environment::wall(),
