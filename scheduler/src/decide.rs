@@ -6,6 +6,7 @@
 
 use crate::{
     filter,
+    flaps::unsteadiness,
     reduce::{next_attempt, next_epoch, stood_in_for},
     rendezvous::coordinator,
     score::{Candidate, rank},
@@ -50,6 +51,8 @@ pub struct Context<'a> {
     pub free: &'a BTreeMap<NodeId, Amounts>,
     /// How long a node has been dead in this view.
     pub dead_for: &'a BTreeMap<NodeId, Duration>,
+    /// How often a node was held for dead and came back lately; absent: never.
+    pub flaps: &'a BTreeMap<NodeId, u32>,
     /// Decisions of one call, at most. The next call goes on where this one ended.
     pub budget: usize,
     /// Apps that nothing is decided for in this call.
@@ -75,7 +78,7 @@ pub fn decide_app(view: &View, app: &AppView, cx: &Context<'_>, usage: &mut Usag
     if !ready || decisions.len() >= cx.budget || coordinator(view, app) != Some(cx.me) {
         return;
     }
-    let mut survey = Survey::new(view, app, cx.dead_for);
+    let mut survey = Survey::new(view, app, cx);
     survey.keep_own_site(view);
     if survey.todo.is_empty() && survey.stale.is_empty() {
         return;
@@ -114,7 +117,8 @@ impl<'a, 'b> Round<'a, 'b> {
             *sites.entry(&node.site).or_default() += held(&node.id);
         }
         let schedulable = view.nodes.values().filter(|node| filter::unschedulable(node, app).is_none());
-        let candidates = schedulable.map(|node| Candidate::new(app, node, held(&node.id))).collect();
+        let candidates =
+            schedulable.map(|node| Candidate::new(app, node, held(&node.id), unsteadiness(cx, &node.id))).collect();
         let request = app.manifest.resources.amounts();
         Round { app, cx, request, candidates, sites, usage, decisions, exhausted: false }
     }

@@ -3,6 +3,7 @@
 use crate::{
     decide::Context,
     filter::{self, Misfit},
+    flaps,
     reduce::acting,
     rendezvous::{coordinator, site_coordinator},
     standing::{Standing, Wait, Wanted, standing, unsupported, wanted},
@@ -12,7 +13,7 @@ use holm_types::{
     NodeId, Slot,
     api::{AppRow, AppState, SlotRow},
     manifest::{Amounts, AppType, Period},
-    view::{AppView, Assignment, Liveness, NodeView, SlotView, TaskState, View},
+    view::{AppView, Assignment, Liveness, NodeView, SlotView, TaskState, TaskStatus, View},
 };
 use std::collections::BTreeMap;
 
@@ -26,25 +27,31 @@ pub fn explain(view: &View, app: &AppView, cx: &Context<'_>) -> Vec<SlotRow> {
         return removed(view, app);
     }
     let slots: Vec<(Wanted<'_>, Standing<'_>)> =
-        wanted(view, app).into_iter().map(|w| (w, standing(view, app, w.seen, cx.dead_for))).collect();
+        wanted(view, app).into_iter().map(|w| (w, standing(view, app, w.seen, cx))).collect();
     let active = slots.iter().filter(|(_, standing)| matches!(standing, Standing::Held { .. })).count();
     let mut narrator = Narrator::new(view, app, cx, active);
     slots.iter().map(|(wanted, standing)| narrator.row(wanted, standing)).collect()
 }
 
 /// An app in one row. Its state: a job has `succeeded` when every slot has; an app has `failed`
-/// when a slot has for good; it is `running` when every slot runs (of a job: any); else `pending`.
+/// when a slot has for good; it is `crashing` when a task ends again and again, and `running` when every slot runs
+/// (of a job: any); else `pending`.
 pub fn app_row(view: &View, app: &AppView) -> AppRow {
-    let waits = BTreeMap::new();
+    // Whether a lost slot waits changes nothing here, so how long it has to does not matter.
+    let (free, dead_for, flaps, held) = Default::default();
+    let me = NodeId([0; 32]);
+    let cx = Context { me, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 0, held: &held };
     let (mut desired, mut running, mut done, mut failed) = (0u32, 0u32, 0u32, false);
-    let mut outdated = false;
+    let (mut outdated, mut crashing) = (false, false);
     for slot in wanted(view, app) {
-        let standing = standing(view, app, slot.seen, &waits);
+        let standing = standing(view, app, slot.seen, &cx);
         // A daemon does not want what is on nodes that are not there.
         desired += u32::from(!matches!(standing, Standing::Away { wait: Wait::ForItsNode, .. }));
         match standing {
             Standing::Held { holder, .. } => {
-                running += u32::from(holder.state() == TaskState::Running);
+                let crashes = holder.status.as_ref().is_some_and(TaskStatus::is_crashing);
+                running += u32::from(holder.state() == TaskState::Running && !crashes);
+                crashing |= crashes;
                 outdated |= holder.placement.template != app.template;
             }
             Standing::Done(_) => done += 1,
@@ -59,6 +66,7 @@ pub fn app_row(view: &View, app: &AppView) -> AppRow {
         () if failed => AppState::Failed,
         () if nowhere => AppState::Pending,
         () if done > 0 && done == desired => AppState::Succeeded,
+        () if crashing => AppState::Crashing,
         () if (running + done == desired && !outdated) || (job && running > 0) => AppState::Running,
         () => AppState::Pending,
     };
@@ -145,7 +153,13 @@ impl<'a> Narrator<'a> {
             Wait::ForItsNode => gone,
             Wait::For(after) => {
                 let waited = self.cx.dead_for.get(node).map_or(0, |waited| waited.as_secs());
-                format!("{gone} for {waited}s; placed again after {}", Period(after))
+                let why = match self.cx.flaps.get(node) {
+                    Some(flaps) if flaps::patience(self.cx, node) == after => {
+                        format!(", as {flaps} times lately before it came back")
+                    }
+                    _ => String::new(),
+                };
+                format!("{gone} for {waited}s{why}; placed again after {}", Period(after))
             }
             Wait::Over => format!("{gone}; {}", self.why_not_placed(wanted)),
         }

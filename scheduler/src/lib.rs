@@ -12,8 +12,8 @@
 //! **What is decided?** [`decide`]: assignments of slots to nodes. A *slot* is a place in an app
 //! (replica 2 of a service, item 17 of a job, a node of a daemon); an *assignment* gives it to a
 //! node, in an *epoch* above any that the slot has seen. Nodes that may take a task are filtered
-//! (liveness, place, room, refusals), then ranked: fewest failures of this slot, spread, preferred
-//! labels, least load, and a hash to break ties. A slot that a live node holds with the right
+//! (liveness, place, room, refusals), then ranked: fewest failures and refusals of this slot, steadiness, spread,
+//! preferred labels, least load, and a hash to break ties. A slot that a live node holds with the right
 //! *template* (the part of the manifest that a running task depends on) is never touched.
 //!
 //! **What holds?** [`holder`]: of all assignments of a slot, the one that every node with the same
@@ -31,14 +31,16 @@
 //! use holm_types::{NodeId, view::View};
 //! use std::collections::{BTreeMap, BTreeSet};
 //!
-//! let (free, dead_for, held) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-//! let cx = Context { me: NodeId([1; 32]), free: &free, dead_for: &dead_for, budget: 64, held: &held };
+//! let (free, dead_for, flaps, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+//! let me = NodeId([1; 32]);
+//! let cx = Context { me, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 64, held: &held };
 //! assert!(decide(&View::default(), &cx).is_empty(), "where there is nothing, nothing is decided");
 //! ```
 
 mod decide;
 mod explain;
 mod filter;
+mod flaps;
 mod local;
 mod reduce;
 mod rendezvous;

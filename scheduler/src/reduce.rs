@@ -70,9 +70,10 @@ pub(crate) fn failures(slot: &SlotView, template: &Digest) -> u32 {
     count_tasks(failed(slot, template))
 }
 
-/// How often the slot's task failed on `node` with this template.
-pub(crate) fn failures_on(slot: Option<&SlotView>, template: &Digest, node: &NodeId) -> u32 {
-    slot.map_or(0, |slot| count_tasks(failed(slot, template).filter(|a| a.placement.node == *node)))
+/// How often the slot's task failed on `node`, or was refused by it, with this template.
+pub(crate) fn tried_on(slot: Option<&SlotView>, template: &Digest, node: &NodeId) -> usize {
+    let failures = slot.map_or(0, |slot| count_tasks(failed(slot, template).filter(|a| a.placement.node == *node)));
+    failures as usize + refusals(slot, template, node).count()
 }
 
 /// The assignments of the slot that `node` refused for this template.

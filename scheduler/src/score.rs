@@ -2,7 +2,7 @@
 //! function of its own. The lowest rank wins.
 
 use crate::{
-    reduce::failures_on,
+    reduce::tried_on,
     rendezvous::{slot_weight, weight},
     usage::Room,
 };
@@ -23,19 +23,21 @@ pub(crate) struct Candidate<'a> {
     pub node: &'a NodeView,
     /// Tasks of the app that it holds.
     pub held: u32,
+    /// It comes and goes: how often.
+    unsteady: u32,
     preference: Reverse<u64>,
     weight: u64,
 }
 
 impl<'a> Candidate<'a> {
-    pub(crate) fn new(app: &AppView, node: &'a NodeView, held: u32) -> Candidate<'a> {
+    pub(crate) fn new(app: &AppView, node: &'a NodeView, held: u32, unsteady: u32) -> Candidate<'a> {
         let preference = preference(&app.manifest.place, node);
-        Candidate { node, held, preference, weight: weight(&app.doc, &node.id) }
+        Candidate { node, held, unsteady, preference, weight: weight(&app.doc, &node.id) }
     }
 }
 
 /// A candidate's place in the order for one slot.
-pub(crate) type Rank = (u32, (u32, u32), Reverse<u64>, u64, Reverse<u64>);
+pub(crate) type Rank = (usize, u32, (u32, u32), Reverse<u64>, u64, Reverse<u64>);
 
 /// The rank of a candidate for a slot of `app`; `sites` counts the app's tasks at each site.
 pub(crate) fn rank(
@@ -47,7 +49,8 @@ pub(crate) fn rank(
     (slot, seen): (Slot, Option<&SlotView>),
 ) -> Rank {
     (
-        failures_on(seen, &app.template, &candidate.node.id),
+        tried_on(seen, &app.template, &candidate.node.id),
+        candidate.unsteady,
         spread(app.manifest.place.spread, candidate, sites),
         candidate.preference,
         load(room, request),

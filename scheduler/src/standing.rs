@@ -2,7 +2,8 @@
 //! explaining share, so that the words never differ from the deeds.
 
 use crate::{
-    filter,
+    decide::Context,
+    filter, flaps,
     reduce::{acting, ended_after, failures},
     rendezvous::is_live,
 };
@@ -11,7 +12,7 @@ use holm_types::{
     manifest::{AppType, PartitionPolicy, RestartPolicy, Run},
     view::{AppView, Assignment, Liveness, NodeView, SlotView, TaskState, View},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// How often a failed task is tried again when its manifest does not say.
 pub const DEFAULT_RETRIES: u32 = 2;
@@ -110,13 +111,8 @@ fn wants_daemon(view: &View, app: &AppView, node: &NodeView, seen: Option<&SlotV
     }
 }
 
-/// How a slot of `app` stands. `dead_for` says how long nodes have been dead.
-pub(crate) fn standing<'a>(
-    view: &View,
-    app: &AppView,
-    seen: Option<&'a SlotView>,
-    dead_for: &BTreeMap<NodeId, Duration>,
-) -> Standing<'a> {
+/// How a slot of `app` stands. `cx` says how long nodes have been dead, and how often they were.
+pub(crate) fn standing<'a>(view: &View, app: &AppView, seen: Option<&'a SlotView>, cx: &Context<'_>) -> Standing<'a> {
     let Some((seen, holder)) = seen.and_then(|seen| Some((seen, acting(view, app, seen)?))) else {
         return Standing::Vacant;
     };
@@ -139,7 +135,7 @@ pub(crate) fn standing<'a>(
     let dead = liveness == Some(Liveness::Dead);
     let wait = match (app.manifest.kind, app.manifest.partition.policy) {
         (AppType::Daemon, _) => Wait::ForItsNode,
-        (_, PartitionPolicy::Reschedule) if dead => reschedule_wait(app, dead_for.get(node)),
+        (_, policy) if dead => wait_for(node, policy_wait(app, policy), cx),
         _ => Wait::Over,
     };
     Standing::Away { holder, wait }
@@ -162,8 +158,18 @@ fn retries(app: &AppView) -> u32 {
     }
 }
 
-fn reschedule_wait(app: &AppView, dead_for: Option<&Duration>) -> Wait {
-    let after = app.manifest.partition.after.map_or(DEFAULT_RESCHEDULE_AFTER, |period| period.0);
-    let waited = dead_for.copied().unwrap_or_default();
+/// How long the app itself wants to wait for a dead node.
+fn policy_wait(app: &AppView, policy: PartitionPolicy) -> Duration {
+    match policy {
+        PartitionPolicy::Reschedule => app.manifest.partition.after.map_or(DEFAULT_RESCHEDULE_AFTER, |period| period.0),
+        PartitionPolicy::KeepRunning | PartitionPolicy::Fence => Duration::ZERO,
+    }
+}
+
+/// Whether a dead node has been waited for long enough: as long as the app wants, and longer for one that comes
+/// and goes.
+fn wait_for(node: &NodeId, wanted: Duration, cx: &Context<'_>) -> Wait {
+    let after = wanted.max(flaps::patience(cx, node));
+    let waited = cx.dead_for.get(node).copied().unwrap_or_default();
     if waited >= after { Wait::Over } else { Wait::For(after) }
 }

@@ -1,12 +1,15 @@
 //! What an app needs, before it is asked which nodes could give it: one pass over its slots.
 
-use crate::standing::{Standing, Wait, Wanted, standing, wanted};
+use crate::{
+    decide::Context,
+    standing::{Standing, Wait, Wanted, standing, wanted},
+};
 use holm_types::{
     Digest, Label, NodeId, Slot,
     manifest::AppType,
     view::{AppView, Assignment, SlotView, TaskState, View},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 /// Where a slot may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +73,10 @@ pub(crate) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(crate) fn new(view: &'a View, app: &'a AppView, dead_for: &BTreeMap<NodeId, Duration>) -> Survey<'a> {
+    pub(crate) fn new(view: &'a View, app: &'a AppView, cx: &Context<'_>) -> Survey<'a> {
         let mut survey = Survey::default();
         for wanted in wanted(view, app) {
-            survey.add(app, &wanted, standing(view, app, wanted.seen, dead_for));
+            survey.add(app, &wanted, standing(view, app, wanted.seen, cx));
         }
         survey
     }

@@ -2,7 +2,7 @@
 
 use holm_simulations::{Crash, HostId, World};
 use holm_types::api::{ListParams, Request};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 const SEEDS: u64 = 20;
 
@@ -219,5 +219,36 @@ fn what_ran_through_a_cut_keeps_its_slot_and_who_stood_in_gives_way() {
         world.heal();
         world.run(seconds(40));
         assert_eq!(world.runners("web"), before, "seed {seed}: it was healthy all the time");
+    }
+}
+
+#[test]
+fn a_line_that_comes_and_goes_does_not_move_tasks_for_ever() {
+    for seed in 0..SEEDS {
+        let (mut world, cloud, shop) = fleet(seed);
+        world.apply(cloud[0], &service("web", 3)).unwrap();
+        world.run(seconds(5));
+        let before = world.runners("web");
+        let mut stand_ins = Vec::new();
+        for _ in 0..8 {
+            world.cut(&shop);
+            let mut started = BTreeSet::new();
+            for _ in 0..8 {
+                world.run(seconds(1));
+                started.extend(world.runners("web").into_iter().filter(|runner| !before.contains(runner)));
+            }
+            stand_ins.push(started.len());
+            world.heal();
+            world.run(seconds(12));
+        }
+        assert!(stand_ins[..2].iter().all(|n| *n > 0), "seed {seed}: a first loss is made good: {stand_ins:?}");
+        assert!(stand_ins[2..].iter().all(|n| *n == 0), "seed {seed}: and then it is no loss: {stand_ins:?}");
+        assert_eq!(world.runners("web"), before, "seed {seed}: what ran all the time still does");
+        // One that stays away is replaced in the end.
+        let victim = before[0].host;
+        world.crash(victim, Crash::PowerLoss);
+        world.run(seconds(135));
+        let after = world.runners("web");
+        assert!(world.each_slot_once("web", 3) && after.iter().all(|r| r.host != victim), "seed {seed}: {after:?}");
     }
 }

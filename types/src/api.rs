@@ -166,7 +166,7 @@ pub struct Applied {
     pub revision: u64,
     /// Whether anything changed.
     pub changed: bool,
-    /// What of the manifest this version does not act on.
+    /// What is worth knowing: what of the manifest this version does not act on, what cannot be reached.
     pub warnings: Vec<String>,
 }
 
@@ -237,6 +237,8 @@ pub struct NodeRow {
     pub roles: Vec<Role>,
     /// Whether it is there.
     pub state: Liveness,
+    /// Whether it was ever there, as far as is known here: not if it was enrolled and never came up.
+    pub seen: bool,
     /// How this node reaches it.
     pub path: Path,
     /// Its labels.
@@ -293,6 +295,8 @@ pub struct AppRow {
 pub enum AppState {
     /// Not everything runs yet.
     Pending,
+    /// A task ends again and again.
+    Crashing,
     /// Everything runs.
     Running,
     /// A job is done.

@@ -4,7 +4,10 @@
 //! expect the next, so nodes of different opinion about it still agree.
 
 use holm_types::{Mono, NodeId, presence::Presence, sometimes, view::Liveness};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 /// How patient a node is.
 #[derive(Debug, Clone)]
@@ -27,6 +30,10 @@ impl Default for Config {
 
 /// Longest interval that a peer's heartbeat may announce.
 const MAX_INTERVAL: Duration = Duration::from_secs(120);
+/// A return from the dead counts as a flap for so long.
+pub const FLAP_MEMORY: Duration = Duration::from_secs(600);
+/// Returns that are remembered of one member.
+const MAX_FLAPS: usize = 8;
 
 #[derive(Debug)]
 struct Member {
@@ -38,6 +45,17 @@ struct Member {
     near: bool,
     /// Gossip of it has put off its death once since its last heartbeat.
     put_off: bool,
+    /// When it was heard again after it had been held for dead, oldest first.
+    returns: VecDeque<Mono>,
+}
+
+impl Member {
+    fn returned(&mut self, now: Mono) {
+        if self.returns.len() == MAX_FLAPS {
+            self.returns.pop_front();
+        }
+        self.returns.push_back(now);
+    }
 }
 
 /// What this node believes about the others.
@@ -70,6 +88,7 @@ impl Members {
             dead_since: None,
             near,
             put_off: false,
+            returns: VecDeque::new(),
         };
         self.members.insert(node, member);
     }
@@ -93,7 +112,10 @@ impl Members {
             .clamp(self.config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL);
         let state = if presence.leaving { Liveness::Left } else { Liveness::Alive };
         let node = presence.node;
-        member.presence = Some(presence);
+        // One that was never heard has only begun late.
+        if member.presence.replace(presence).is_some() && member.state == Liveness::Dead {
+            member.returned(now);
+        }
         self.set(node, state, now);
         true
     }
@@ -206,6 +228,16 @@ impl Members {
         self.members.iter().filter_map(dead).collect()
     }
 
+    /// How often each node was held for dead and came back within [`FLAP_MEMORY`], at most 8 times; those that did
+    /// not are left out.
+    pub fn flaps(&self, now: Mono) -> BTreeMap<NodeId, u32> {
+        let flaps = |(node, member): (&NodeId, &Member)| {
+            let recent = member.returns.iter().filter(|at| now.since(**at) < FLAP_MEMORY).count();
+            u32::try_from(recent).ok().filter(|count| *count > 0).map(|count| (*node, count))
+        };
+        self.members.iter().filter_map(flaps).collect()
+    }
+
     /// How often this node should speak now.
     pub fn interval(&self) -> Duration {
         let gone = |m: &&Member| matches!(m.state, Liveness::Dead | Liveness::Left);
@@ -286,6 +318,26 @@ mod tests {
         assert!(members.heard(beat(1, 2), at(9000)), "a dead peer that speaks again is alive");
         assert_eq!(members.drain_changes(), [(NODE, Liveness::Alive)]);
         assert!(members.dead_for(at(9000)).is_empty());
+    }
+
+    #[test]
+    fn returns_from_the_dead_are_counted_for_ten_minutes() {
+        let mut members = expecting();
+        members.tick(at(5_000));
+        assert_eq!(members.liveness(&NODE), Some(Liveness::Dead));
+        assert!(members.heard(beat(1, 1), at(5_000)));
+        assert!(members.flaps(at(5_000)).is_empty(), "it was never heard before: it has only begun late");
+        for n in 1..=20 {
+            let now = at(n * 10_000);
+            members.tick(now);
+            assert!(members.heard(beat(1, 1 + n), now));
+            assert_eq!(members.flaps(now)[&NODE], u32::try_from(n.min(8)).unwrap());
+        }
+        assert!(members.heard(beat(1, 22), at(201_000)));
+        assert_eq!(members.flaps(at(201_000))[&NODE], 8, "a node that is alive does not return");
+        let last = at(200_000).after(FLAP_MEMORY);
+        assert_eq!(members.flaps(at(799_999))[&NODE], 1);
+        assert!(members.flaps(last).is_empty());
     }
 
     #[test]

@@ -3,16 +3,21 @@
 
 use crate::{
     Effect, Node, RequestId,
-    finding::{namespace_or_default, not_found},
+    finding::{full_name, namespace_or_default},
+    listing::out_of_sight,
 };
+use holm_scheduler::app_row;
 use holm_types::{
     DocId, Now,
-    api::{ApiError, AppRef, Applied, ApplyParams, Request, ScaleParams},
+    api::{ApiError, AppRef, AppState, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
     manifest::{AppType, Format, Manifest, PartitionPolicy, Run},
 };
 use std::collections::BTreeMap;
+
+/// Nodes that a message names, at most.
+const MAX_NAMED: usize = 10;
 
 /// What is written of an app now.
 pub(crate) struct Current {
@@ -100,7 +105,8 @@ impl Node {
             warnings,
         };
         if !changed {
-            return Ok((applied, Vec::new()));
+            let warnings = applied.warnings.into_iter().chain(self.about_repeating(&doc, manifest)).collect();
+            return Ok((Applied { warnings, ..applied }, Vec::new()));
         }
         // Written again with every edit, so that an edit wins over a removal that it did not see.
         let life = if current.live() { current.life } else { current.life + 1 };
@@ -131,6 +137,7 @@ impl Node {
     fn delete(&mut self, now: Now, app: &AppRef) -> Result<(Applied, Vec<Effect>), ApiError> {
         let (scope, doc) = self.find_app(app)?;
         let current = self.current(&doc);
+        let warnings = self.about_removing(&doc);
         let revision = current.revision + 1;
         let ops = vec![
             (keys_of::LIFE.to_owned(), Some(Value::Uint(current.life + 1))),
@@ -145,7 +152,7 @@ impl Node {
             site: scope.site().cloned(),
             revision,
             changed: true,
-            warnings: Vec::new(),
+            warnings,
         };
         Ok((applied, vec![event]))
     }
@@ -159,7 +166,31 @@ impl Node {
     fn manifest_of(&self, app: &AppRef) -> Result<Manifest, ApiError> {
         let (_, doc) = self.find_app(app)?;
         let found = self.state.apps().get(&doc).map(|app| (*app.manifest).clone());
-        found.ok_or_else(|| not_found(&namespace_or_default(app.namespace.as_ref()), &app.name))
+        found.ok_or_else(|| self.no_app(&namespace_or_default(app.namespace.as_ref()), &app.name))
+    }
+
+    /// Whoever repeats the submission of what has ended may want it to run again.
+    fn about_repeating(&mut self, doc: &DocId, manifest: &Manifest) -> Option<String> {
+        let state = self.with_view(|_, view| view.apps.get(doc).map(|app| app_row(view, app).state))?;
+        let ended = match state {
+            AppState::Failed => "has failed",
+            AppState::Succeeded => "is done",
+            _ => return None,
+        };
+        let name = full_name(&manifest.namespace, &manifest.name);
+        Some(format!(
+            "{name} {ended}, and an apply that changes nothing does not run it again: remove it first (holm rm), or change it"
+        ))
+    }
+
+    /// What a removal cannot stop now.
+    fn about_removing(&mut self, doc: &DocId) -> Vec<String> {
+        let nodes = self.with_view(|_, view| view.apps.get(doc).map(|app| out_of_sight(view, app)).unwrap_or_default());
+        let warn = |(node, count): (String, usize)| {
+            let tasks = if count == 1 { "a task".to_owned() } else { format!("{count} tasks") };
+            format!("{tasks} on {node}, which is out of sight, may run until that node is back and learns of it")
+        };
+        nodes.into_iter().take(MAX_NAMED).map(warn).collect()
     }
 
     pub(crate) fn current(&self, doc: &DocId) -> Current {

@@ -21,7 +21,7 @@ impl Node {
         let found: Vec<&AppView> = self.namesakes(&namespace, &app.name).filter(meant).collect();
         match found.as_slice() {
             [one] => Ok((one.scope.clone(), one.doc)),
-            [] => Err(not_found(&namespace, &app.name)),
+            [] => Err(self.no_app(&namespace, &app.name)),
             several => Err(ApiError::Invalid(format!(
                 "there are several apps {}: {}; say which one with --site",
                 app.name,
@@ -47,6 +47,18 @@ impl Node {
             ))),
             _ => Ok((scope, doc)),
         }
+    }
+
+    /// That there is no such app, and where there is one of that name.
+    pub(crate) fn no_app(&self, namespace: &Label, name: &Label) -> ApiError {
+        let apps = self.state.apps().values().filter(|app| app.live && app.manifest.name == *name);
+        let elsewhere: BTreeSet<String> = apps.map(|app| app.manifest.namespace.to_string()).collect();
+        let hint = match elsewhere.len() {
+            0 => String::new(),
+            1 => format!("; there is one in namespace {}", listed(elsewhere.into_iter())),
+            _ => format!("; there are some in the namespaces {}", listed(elsewhere.into_iter())),
+        };
+        ApiError::NotFound(format!("there is no app {name} in namespace {namespace}{hint}"))
     }
 
     fn namesakes<'a>(&'a self, namespace: &'a Label, name: &'a Label) -> impl Iterator<Item = &'a AppView> {
@@ -83,10 +95,7 @@ pub(crate) fn namespace_or_default(namespace: Option<&Label>) -> Label {
     namespace.cloned().or_else(|| "default".parse().ok()).unwrap_or_else(|| unreachable!("a valid literal"))
 }
 
-pub(crate) fn not_found(namespace: &Label, name: &Label) -> ApiError {
-    ApiError::NotFound(format!(
-        "there is no app {name:?} in namespace {namespace:?}",
-        name = name.as_str(),
-        namespace = namespace.as_str()
-    ))
+/// An app's name as people write it: with its namespace unless that is the default one.
+pub(crate) fn full_name(namespace: &Label, name: &Label) -> String {
+    if *namespace == namespace_or_default(None) { name.to_string() } else { format!("{namespace}/{name}") }
 }

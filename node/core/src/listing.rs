@@ -62,24 +62,37 @@ fn rows_after(
     (rows, None)
 }
 
-/// The tasks of a slot: the one that holds it, what else still runs, and with `all` what has been.
+/// The tasks of a slot: the one that holds it, however it fares, as long as it is wanted; what else still runs; and with
+/// `all` what has been.
 fn rows_of(view: &View, app: &AppView, slot: Slot, slot_view: &SlotView, all: bool) -> BTreeMap<Place, TaskRow> {
-    let held = acting(view, app, slot_view).map(|held| (held.epoch, held.placement.node));
+    let wanted = app.live && app.manifest.desired_slots().is_none_or(|count| slot < count);
+    let held = acting(view, app, slot_view).filter(|_| wanted).map(|held| (held.epoch, held.placement.node));
     let mut rows = BTreeMap::new();
     for assignment in &slot_view.assignments {
         let task = (assignment.epoch, assignment.placement.node);
         let state = seen_state(view, assignment);
-        // Nothing will come of an assignment that lost its slot before its node took it up; and of an app
-        // that was removed only what still runs is of interest.
-        let never_was = assignment.status.is_none();
-        let gone = never_was || !app.live && state == TaskState::Lost;
+        // Nothing will come of an assignment that lost its slot before its node took it up. What was lost with its
+        // node may still run there, but nobody here can know; who has its slot now is what matters.
+        let gone = assignment.status.is_none() || state == TaskState::Lost;
         let over = state.is_terminal() || assignment.refused() || gone;
-        if held == Some(task) && app.live || all || !over {
+        if held == Some(task) || all || !over {
             // Two coordinators that made the same decision made one task.
             rows.entry((slot, task.0, task.1)).or_insert_with(|| row(view, app, slot, assignment, state));
         }
     }
     rows
+}
+
+/// Names of the nodes out of sight on which tasks of an app were last seen to run, each with their number.
+pub(crate) fn out_of_sight(view: &View, app: &AppView) -> BTreeMap<String, usize> {
+    let mut nodes: BTreeMap<String, usize> = BTreeMap::new();
+    let started = app.slots.values().flat_map(|slot| &slot.assignments).filter(|a| a.status.is_some());
+    for assignment in started.filter(|a| seen_state(view, a) == TaskState::Lost) {
+        let node = &assignment.placement.node;
+        let name = view.nodes.get(node).map_or_else(|| node.mark(), |node| node.name.to_string());
+        *nodes.entry(name).or_default() += 1;
+    }
+    nodes
 }
 
 fn find(view: &View, id: &TaskId) -> Option<TaskRow> {

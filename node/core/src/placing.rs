@@ -3,9 +3,10 @@
 
 use crate::{
     Effect, Node, StartTask,
+    queries::Facts,
     tasks::{Local, group_of},
 };
-use holm_scheduler::{Context, Decision, LocalAction, LocalTask, coordinator, decide, reconcile};
+use holm_scheduler::{Decision, LocalAction, LocalTask, coordinator, decide, reconcile};
 use holm_state::TasksOf;
 use holm_types::{
     DocId, Epoch, NodeId, Now, Scope, Slot, TaskId, cbor,
@@ -40,11 +41,8 @@ impl Node {
             self.deciding.request_at(until);
             return;
         }
-        let (free, dead_for) = self.scheduling_facts(now);
-        let held = self.held_back(now);
-        let decisions = self.with_view(|node, view| {
-            decide(view, &Context { me: node.me, free: &free, dead_for: &dead_for, budget: BUDGET, held: &held })
-        });
+        let facts = Facts { held: self.held_back(now), ..self.scheduling_facts(now) };
+        let decisions = self.with_view(|node, view| decide(view, &facts.context(node.me, BUDGET)));
         if decisions.len() >= BUDGET {
             self.deciding.request(now.mono);
         }

@@ -5,7 +5,7 @@ use crate::{
     Node,
     apply::{Current, check_revision, edits, read_manifest, to_json, unsupported},
 };
-use holm_scheduler::{Context, Decision, Usage, acting, coordinator, decide_app, explain};
+use holm_scheduler::{Decision, Usage, acting, coordinator, decide_app, explain};
 use holm_types::{
     DocId, Label, NodeId, Now, Scope, Slot,
     api::{ApiError, ApplyParams, Plan, PlanAction, PlannedSlot, SlotRow},
@@ -41,18 +41,18 @@ impl Node {
 
     /// What would become of every slot, were `planned` the app.
     fn try_out(&mut self, now: Now, planned: AppView, before: Option<&AppView>) -> Vec<PlannedSlot> {
-        let (free, dead_for) = self.scheduling_facts(now);
+        let facts = self.scheduling_facts(now);
         let mut view = self.lend_view();
         let doc = planned.doc;
         let kept = view.apps.insert(doc, planned.clone());
-        let (held, site) = (BTreeSet::new(), view.site.clone());
-        let cx = Context { me: self.me, free: &free, dead_for: &dead_for, budget: MAX_PLANNED, held: &held };
+        let site = view.site.clone();
+        let cx = facts.context(self.me, MAX_PLANNED);
         let mut decisions = Vec::new();
         for site in deciding_sites(&view, &planned) {
             // Whoever would decide: the same function gives the same answer everywhere.
             view.site = site;
-            let cx = Context { me: coordinator(&view, &planned).unwrap_or(self.me), ..cx };
-            decide_app(&view, &planned, &cx, &mut Usage::new(&view, &free), &mut decisions);
+            let cx = facts.context(coordinator(&view, &planned).unwrap_or(self.me), MAX_PLANNED);
+            decide_app(&view, &planned, &cx, &mut Usage::new(&view, &facts.free), &mut decisions);
         }
         view.site = site;
         let decided = record(&mut view, self.me, &decisions);

@@ -1,15 +1,11 @@
 //! Requests that only read: all answered from the view.
 
-use crate::{
-    Node,
-    apply::to_json,
-    finding::{namespace_or_default, not_found},
-};
+use crate::{Node, apply::to_json, finding::namespace_or_default};
 use holm_scheduler::{Context, app_row, explain, holder};
 use holm_types::{
-    Digest, Label, NodeId, Now, Scope, Slot,
+    Digest, DocId, Label, NodeId, Now, Scope, Slot,
     api::{ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow},
-    manifest::AppType,
+    manifest::{Amounts, AppType},
     view::{AppView, Liveness, NodeView, TaskState, View},
 };
 use serde::Serialize;
@@ -73,6 +69,7 @@ impl Node {
                 site: node.site.clone(),
                 roles: node.roles.clone(),
                 state: node.liveness,
+                seen: own || node.described || presence.is_some(),
                 path: match self.peers.get(id) {
                     _ if own => Path::Own,
                     Some(peer) if peer.relayed => Path::Relayed,
@@ -100,11 +97,10 @@ impl Node {
 
     pub(crate) fn app_status(&mut self, now: Now, app: &AppRef) -> Result<Value, ApiError> {
         let (_, doc) = self.find_app(app)?;
-        let (free, dead_for) = self.scheduling_facts(now);
-        let held = BTreeSet::new();
+        let facts = self.scheduling_facts(now);
         let status = self.with_view(|node, view| {
             let found = view.apps.get(&doc).filter(|app| app.live)?;
-            let cx = Context { me: node.me, free: &free, dead_for: &dead_for, budget: 0, held: &held };
+            let cx = facts.context(node.me, 0);
             let row = app_row(view, found);
             let mut conflicts = found.conflicts.clone();
             for writer in conflicts.iter_mut().flat_map(|c| c.writers.iter_mut()) {
@@ -122,7 +118,7 @@ impl Node {
                 conflicts,
             })
         });
-        to_json(&status.ok_or_else(|| not_found(&namespace_or_default(app.namespace.as_ref()), &app.name))?)
+        to_json(&status.ok_or_else(|| self.no_app(&namespace_or_default(app.namespace.as_ref()), &app.name))?)
     }
 
     fn name_in(&self, view: &View, node: &NodeId) -> String {
@@ -149,7 +145,7 @@ impl Node {
             Some(rows.collect::<Vec<_>>())
         });
         let namespace = namespace_or_default(params.namespace.as_ref());
-        let rows = rows.ok_or_else(|| not_found(&namespace, &params.name))?;
+        let rows = rows.ok_or_else(|| self.no_app(&namespace, &params.name))?;
         let app = self.state.apps().get(&doc).map(|app| app.manifest.clone());
         let slots = app.as_ref().and_then(|manifest| manifest.desired_slots()).unwrap_or(u32::MAX);
         if app.is_some_and(|manifest| manifest.kind != AppType::Job) {
@@ -167,16 +163,36 @@ impl Node {
         }
     }
 
-    /// What the scheduler needs beside the view: free resources as last heard, and how long
-    /// nodes have been dead.
-    pub(crate) fn scheduling_facts(
-        &self,
-        now: Now,
-    ) -> (BTreeMap<NodeId, holm_types::manifest::Amounts>, BTreeMap<NodeId, Duration>) {
+    /// What the scheduler needs beside the view.
+    pub(crate) fn scheduling_facts(&self, now: Now) -> Facts {
         let mut free: BTreeMap<_, _> =
             self.nodes.keys().filter_map(|id| Some((*id, self.members.presence(id)?.free.clone()))).collect();
         free.insert(self.me, self.tasks.free(&self.config.info.capacity));
-        (free, self.members.dead_for(now.mono))
+        let mut flaps = self.members.flaps(now.mono);
+        // A node by which everybody comes and goes has a bad line itself: it must not draw the tasks of others.
+        let others = self.nodes.values().filter(|node| node.id != self.me && node.liveness == Liveness::Alive);
+        if let Some(least) = others.map(|node| flaps.get(&node.id).copied().unwrap_or(0)).min() {
+            flaps.insert(self.me, least);
+        }
+        Facts { free, dead_for: self.members.dead_for(now.mono), flaps, held: BTreeSet::new() }
+    }
+}
+
+/// What a node knows that is in no document.
+pub(crate) struct Facts {
+    /// Free resources as last heard.
+    pub(crate) free: BTreeMap<NodeId, Amounts>,
+    /// How long nodes have been dead.
+    pub(crate) dead_for: BTreeMap<NodeId, Duration>,
+    /// How often nodes were lost and came back lately.
+    pub(crate) flaps: BTreeMap<NodeId, u32>,
+    /// Apps that nothing is decided for now.
+    pub(crate) held: BTreeSet<DocId>,
+}
+
+impl Facts {
+    pub(crate) fn context(&self, me: NodeId, budget: usize) -> Context<'_> {
+        Context { me, free: &self.free, dead_for: &self.dead_for, flaps: &self.flaps, budget, held: &self.held }
     }
 }
 

@@ -108,6 +108,10 @@ fn what_became_of_the_node() {
     world.apply("web", "type = \"service\"\n[partition]\npolicy = \"reschedule\"\nafter = \"2m\"");
     world.dead_for.insert(id(1), Duration::from_secs(12));
     assert_eq!(reason(&world, "web"), "node n1 is dead for 12s; placed again after 2m");
+    world.apply("web", "type = \"service\"");
+    world.flaps.insert(id(1), 3);
+    let expected = "node n1 is dead for 12s, as 3 times lately before it came back; placed again after 30s";
+    assert_eq!(reason(&world, "web"), expected);
     world.view.nodes.clear();
     assert_eq!(reason(&world, "web"), "node 0101010101010101 is not known here; no node is known");
 }

@@ -121,8 +121,9 @@ impl Mesh {
     fn decide(&mut self, index: usize, tally: &mut Tally) {
         let view = self.view(index);
         let peer = &mut self.peers[index];
-        let (free, dead_for) = (BTreeMap::new(), BTreeMap::new());
-        let cx = Context { me: peer.id, free: &free, dead_for: &dead_for, budget: 3, held: &BTreeSet::new() };
+        let (free, dead_for, flaps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let held = BTreeSet::new();
+        let cx = Context { me: peer.id, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 3, held: &held };
         for Decision::Assign { app, slot, epoch, placement, .. } in decide(&view, &cx) {
             tally.decisions += 1;
             assert!(peer.docs.placements.insert((app, slot, epoch, peer.id), placement).is_none());

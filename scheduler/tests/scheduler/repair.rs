@@ -190,3 +190,58 @@ fn what_was_scaled_down_and_up_again_is_placed_anew() {
     let decided = world.decided();
     assert_eq!(decided.iter().map(|(slot, epoch, _)| (*slot, *epoch)).collect::<Vec<_>>(), [(2, 2)]);
 }
+
+#[test]
+fn a_node_that_comes_and_goes_gets_more_and_more_time_to_come_back() {
+    // Returns lately, and the patience in seconds.
+    for (flaps, patience) in [(1, 0), (2, 15), (3, 30), (4, 60), (5, 120), (8, 120)] {
+        let mut world = World::of(3).with("web", THREE).running();
+        world.becomes(2, Liveness::Dead);
+        world.flaps.insert(id(2), flaps);
+        if patience > 0 {
+            world.dead_for.insert(id(2), Duration::from_secs(patience - 1));
+            assert_eq!(world.decided(), [], "after {flaps} flaps");
+        }
+        world.dead_for.insert(id(2), Duration::from_secs(patience));
+        assert_eq!(world.decided().len(), 1, "after {flaps} flaps it is not waited for for ever");
+        world.dead_for.clear();
+        world.becomes(2, Liveness::Left);
+        assert_eq!(world.decided().len(), 1, "a node that left does not come back");
+    }
+}
+
+#[test]
+fn the_longer_of_two_patiences_counts() {
+    let policy = format!("{THREE}\n[partition]\npolicy = \"reschedule\"\nafter = \"20s\"");
+    for (flaps, patience) in [(0, 20), (2, 20), (3, 30)] {
+        let mut world = World::of(3).with("web", &policy).running();
+        world.becomes(2, Liveness::Dead);
+        world.flaps.insert(id(2), flaps);
+        world.dead_for.insert(id(2), Duration::from_secs(patience - 1));
+        assert_eq!(world.decided(), []);
+        world.dead_for.insert(id(2), Duration::from_secs(patience));
+        assert_eq!(world.decided().len(), 1);
+    }
+}
+
+#[test]
+fn a_node_that_comes_and_goes_is_placed_on_last() {
+    let mut world = World::of(3).with("web", THREE);
+    // One loss says nothing about a node.
+    world.flaps.insert(id(1), 1);
+    assert_eq!(world.placed_on().len(), 3);
+    world.flaps.insert(id(2), 2);
+    let nodes = world.placed_on();
+    assert!(!nodes.contains(&2), "{nodes:?}");
+    world.flaps.insert(id(1), 3);
+    world.flaps.insert(id(3), 4);
+    assert_eq!(world.placed_on(), [2].into(), "where nobody is steady, the steadiest");
+}
+
+#[test]
+fn a_node_that_refused_is_asked_after_the_others() {
+    let mut world = World::of(3).with("web", "type = \"service\"");
+    let first = world.placed_on().into_iter().next().unwrap();
+    world.refused("web", 0, 1, first, "its disk is full");
+    assert!(!world.placed_on().contains(&first));
+}

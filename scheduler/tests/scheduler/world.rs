@@ -31,6 +31,7 @@ pub struct World {
     pub view: View,
     pub free: BTreeMap<NodeId, Amounts>,
     pub dead_for: BTreeMap<NodeId, Duration>,
+    pub flaps: BTreeMap<NodeId, u32>,
     pub budget: usize,
     pub held: BTreeSet<DocId>,
 }
@@ -42,6 +43,7 @@ impl World {
             view: View::default(),
             free: BTreeMap::new(),
             dead_for: BTreeMap::new(),
+            flaps: BTreeMap::new(),
             budget: 100_000,
             held: BTreeSet::new(),
         };
@@ -183,13 +185,19 @@ impl World {
     }
 
     pub fn context(&self, me: NodeId) -> Context<'_> {
-        Context { me, free: &self.free, dead_for: &self.dead_for, budget: self.budget, held: &self.held }
+        let (free, dead_for, flaps) = (&self.free, &self.dead_for, &self.flaps);
+        Context { me, free, dead_for, flaps, budget: self.budget, held: &self.held }
     }
 
     /// The decisions, as (slot, epoch, number of the node), in their order.
     pub fn decided(&self) -> Vec<(Slot, Epoch, u8)> {
         let tell = |Decision::Assign { slot, epoch, placement, .. }: Decision| (slot, epoch, placement.node.0[0]);
         self.decide().into_iter().map(tell).collect()
+    }
+
+    /// The numbers of the nodes that are decided on.
+    pub fn placed_on(&self) -> BTreeSet<u8> {
+        self.decided().into_iter().map(|(.., node)| node).collect()
     }
 
     /// Decides, and writes it down.

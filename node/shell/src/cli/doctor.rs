@@ -209,6 +209,7 @@ mod tests {
             site: "here".parse().unwrap(),
             roles: Vec::new(),
             state,
+            seen: !version.is_empty(),
             path: Path::Unknown,
             labels: BTreeMap::new(),
             addresses: Vec::new(),

@@ -7,7 +7,6 @@ use holm_rpc::Client;
 use holm_types::{
     Label, Slot,
     api::{AppRef, AppRow, AppStatus, ListParams, MeshStatus, NodeRow, Page, ResultParams, ResultRow},
-    view::Liveness,
 };
 use serde::de::DeserializeOwned;
 use std::process::ExitCode;
@@ -94,10 +93,9 @@ pub async fn apps(context: &Context, args: List) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a node is there. One that has told nothing of itself was never up, as far as is known here.
+/// Whether a node is there.
 pub fn liveness(node: &NodeRow) -> String {
-    let silent = node.version.is_empty() && node.state != Liveness::Alive;
-    if silent { "never seen".to_owned() } else { word(&node.state) }
+    if !node.seen { "never seen".to_owned() } else { word(&node.state) }
 }
 
 /// The short form of a mesh's id, which tells two meshes of one name apart.

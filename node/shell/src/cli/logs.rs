@@ -3,7 +3,7 @@
 use super::{
     Target,
     client::Context,
-    exit::{NOT_FOUND, failure},
+    exit::{FAILED, NOT_FOUND, failure},
     inspect::list,
     output,
 };
@@ -15,7 +15,7 @@ use holm_types::{
     Label, TaskId,
     api::{AppRow, ListParams, TaskRef, TaskRow},
 };
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 /// Names that an error lists, at most.
 const MAX_NAMES: usize = 10;
@@ -61,35 +61,48 @@ pub async fn logs(context: &Context, args: Logs) -> Result<ExitCode> {
             site: args.site.clone(),
             ..params(None)
         };
-        print_all(context, &client, &app, true).await?;
-        return Ok(ExitCode::SUCCESS);
+        return match print_all(context, &client, &app, true).await? {
+            0 => Ok(ExitCode::SUCCESS),
+            missing => Err(incomplete(missing, tasks.len())),
+        };
     }
     // A line has no time of its own, so the lines of several tasks stay together, task by task.
-    let mut read = 0;
-    let mut failed = None;
-    for task in tasks {
+    let mut missing = 0;
+    for task in &tasks {
         match print_all(context, &client, &params(Some(task.clone())), several).await {
-            Ok(()) => read += 1,
+            Ok(errors) => missing += errors,
             Err(error) if several => {
                 output::complain(&format!("holm: {task}: {error}"));
-                failed = Some(error);
+                missing += 1;
             }
             Err(error) => return Err(error.into()),
         }
     }
-    match failed {
-        Some(error) if read == 0 => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
+    match missing {
+        0 => Ok(ExitCode::SUCCESS),
+        missing => Err(incomplete(missing, tasks.len())),
     }
 }
 
-async fn print_all(context: &Context, client: &Client, params: &LogsParams, several: bool) -> Result<(), RpcError> {
+/// Some logs were not read, or not to their end; what can be read is printed all the same.
+fn incomplete(missing: usize, of: usize) -> anyhow::Error {
+    let tasks = if of == 1 { "task" } else { "tasks" };
+    failure(FAILED, format!("the log is not complete: {} of {of} {tasks} could not be read", missing.min(of)))
+}
+
+/// Prints what comes. Gives the number of the logs that could not be read to their end.
+async fn print_all(context: &Context, client: &Client, params: &LogsParams, several: bool) -> Result<usize, RpcError> {
     let items = client.subscribe_logs(params).await?;
     pin_mut!(items);
+    let mut failed = BTreeSet::new();
     while let Some(item) = items.next().await {
-        print(context, &item?, several);
+        let item = item?;
+        print(context, &item, several);
+        if item.error.is_some() {
+            failed.insert(item.task);
+        }
     }
-    Ok(())
+    Ok(failed.len())
 }
 
 fn print(context: &Context, item: &LogsItem, several: bool) {

@@ -1,7 +1,7 @@
 //! Printing: tables for people, JSON for programs.
 
 use comfy_table::{Table, presets};
-use holm_types::Wall;
+use holm_types::{Label, Wall};
 use serde::Serialize;
 use std::{
     borrow::Cow,
@@ -37,6 +37,24 @@ impl Format {
 
 fn json<V: Serialize>(value: &V) -> String {
     serde_json::to_string(value).unwrap_or_else(|e| format!("{{\"error\":\"{e}\"}}"))
+}
+
+/// The namespace of what names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Whether people need not be told of a namespace.
+pub fn is_default(namespace: &Label) -> bool {
+    namespace.as_str() == DEFAULT_NAMESPACE
+}
+
+/// An app's name in a sentence.
+pub fn app_name(namespace: &Label, name: &Label) -> String {
+    if is_default(namespace) { name.to_string() } else { format!("{namespace}/{name}") }
+}
+
+/// An app's name on a command line.
+pub fn app_arguments(namespace: &Label, name: &Label) -> String {
+    if is_default(namespace) { name.to_string() } else { format!("{name} -n {namespace}") }
 }
 
 /// Rows under their header.

@@ -117,15 +117,21 @@ pub async fn apply(context: &Context, args: Apply) -> Result<ExitCode> {
     let params = parameters(&args.file, args.expected_revision)?;
     let client = context.connect(&args.target).await?;
     let applied: Applied = client.call("app.apply", &params).await?;
-    for warning in &applied.warnings {
-        output::complain(&format!("holm: warning: {warning}"));
-    }
+    warn(&applied);
     if args.wait {
         wait(&client, &applied, Patience { timeout: args.timeout, settle: args.settle }).await?;
     }
     let what = if applied.changed { "applied" } else { "unchanged" };
-    context.output.say(&applied, &format!("{} {what}, revision {}", applied.name, applied.revision));
+    context.output.say(&applied, &format!("{} {what}, revision {}", name(&applied), applied.revision));
     Ok(ExitCode::SUCCESS)
+}
+
+fn warn(applied: &Applied) {
+    applied.warnings.iter().for_each(|warning| output::complain(&format!("holm: warning: {warning}")));
+}
+
+fn name(applied: &Applied) -> String {
+    output::app_name(&applied.namespace, &applied.name)
 }
 
 /// Removes an app.
@@ -133,7 +139,8 @@ pub async fn remove(context: &Context, args: AppArg) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let removed: Applied =
         client.call("app.delete", &AppRef { name: args.app, namespace: args.namespace, site: args.site }).await?;
-    context.output.say(&removed, &format!("{} removed", removed.name));
+    warn(&removed);
+    context.output.say(&removed, &format!("{} removed", name(&removed)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,7 +155,7 @@ pub async fn scale(context: &Context, args: Scale) -> Result<ExitCode> {
         expected_revision: None,
     };
     let scaled: Applied = client.call("app.scale", &params).await?;
-    let text = format!("{} scaled to {}, revision {}", scaled.name, args.replicas, scaled.revision);
+    let text = format!("{} scaled to {}, revision {}", name(&scaled), args.replicas, scaled.revision);
     match context.output {
         output::Format::Json => context.output.say(&scaled, ""),
         output::Format::Table => output::line(&text),

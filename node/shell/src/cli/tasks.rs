@@ -21,7 +21,8 @@ pub struct Ps {
     /// Only of this site.
     #[arg(long)]
     site: Option<Label>,
-    /// Also tasks that are finished, or ended and no longer hold their slot.
+    /// Also what is not present: tasks that finished, were replaced, refused or cancelled, were lost with their node and
+    /// replaced, or whose app was removed.
     #[arg(short, long)]
     all: bool,
     #[command(flatten)]
@@ -65,7 +66,7 @@ fn render(rows: &[TaskRow], all: bool, now: Wall) -> String {
 fn columns(row: &TaskRow, now: Wall) -> Vec<String> {
     vec![
         row.id.to_string(),
-        row.app.to_string(),
+        output::app_name(&row.namespace, &row.app),
         row.slot.to_string(),
         row.node.to_string(),
         row.site.to_string(),

@@ -1,6 +1,9 @@
 //! `apply --wait`: until the app is as wanted, and stays so.
 
-use super::exit::{self, failure};
+use super::{
+    exit::{self, failure},
+    output,
+};
 use anyhow::Result;
 use holm_rpc::Client;
 use holm_types::{
@@ -55,9 +58,10 @@ async fn watch(
                 }
             }
             AppState::Failed => {
-                return Err(failure(exit::FAILED, format!("{} failed: {}", app.name, first_reason(&status))));
+                let name = output::app_name(&applied.namespace, &applied.name);
+                return Err(failure(exit::FAILED, format!("{name} failed: {}", first_reason(&status))));
             }
-            AppState::Running | AppState::Pending | AppState::Removing => settling.interrupt(),
+            AppState::Running | AppState::Pending | AppState::Crashing | AppState::Removing => settling.interrupt(),
         }
         *last = Some(status);
         tokio::time::sleep(POLL).await;
@@ -118,27 +122,34 @@ impl Settling {
 fn late(applied: &Applied, timeout: Duration, last: Option<&AppStatus>, settling: &Settling) -> anyhow::Error {
     let code = if last.is_some_and(is_unplaced) { exit::NOT_PLACED } else { exit::TIMED_OUT };
     let timeout = humantime::format_duration(timeout);
-    let name = &applied.name;
+    let name = output::app_name(&applied.namespace, &applied.name);
+    let ask = output::app_arguments(&applied.namespace, &applied.name);
     let why = last.map(first_reason).unwrap_or_default();
     let again = match settling.interruptions {
         0 => String::new(),
         _ => " (its tasks ran, and did not keep running)".to_owned(),
     };
     let why = if why.is_empty() { "its tasks run, but not for long enough yet".to_owned() } else { why };
-    failure(code, format!("{name} is not there after {timeout}{again}: {why}; `holm status {name}` says more"))
+    failure(code, format!("{name} is not there after {timeout}{again}: {why}; `holm status {ask}` says more"))
 }
 
-/// A slot waits though nothing of the app is under way: a job's slots wait for their turn, too.
+/// A slot has no node, never had one or lost it, though nothing of the app is under way: a job's slots wait for their
+/// turn, too. (What has failed and was not given up waits for a node as well.)
 fn is_unplaced(status: &AppStatus) -> bool {
-    let pending = |slot: &SlotRow| slot.state == TaskState::Pending;
+    let without = [TaskState::Pending, TaskState::Lost, TaskState::Failed];
     let active = |slot: &SlotRow| matches!(slot.state, TaskState::Assigned | TaskState::Starting | TaskState::Running);
     let under_way = status.kind == AppType::Job && status.slots.iter().any(active);
-    !under_way && status.slots.iter().any(pending)
+    !under_way && status.slots.iter().any(|slot| without.contains(&slot.state) && is_missed(status, slot))
+}
+
+/// A daemon does not want what is on nodes that are not there.
+fn is_missed(status: &AppStatus, slot: &SlotRow) -> bool {
+    status.kind != AppType::Daemon || slot.state != TaskState::Lost
 }
 
 fn first_reason(status: &AppStatus) -> String {
     let waiting = |state: TaskState| !matches!(state, TaskState::Running | TaskState::Succeeded);
-    let slot = status.slots.iter().find(|slot| waiting(slot.state));
+    let slot = status.slots.iter().find(|slot| waiting(slot.state) && is_missed(status, slot));
     slot.map_or_else(String::new, |s| match s.reason.as_str() {
         "" => format!("slot {} is {}", s.slot, s.state),
         reason => format!("slot {} is {}: {reason}", s.slot, s.state),
@@ -189,7 +200,7 @@ mod tests {
     fn what_is_said_when_it_takes_too_long() {
         let applied = Applied {
             name: "web".parse().unwrap(),
-            namespace: "default".parse().unwrap(),
+            namespace: "shop".parse().unwrap(),
             revision: 1,
             changed: true,
             warnings: Vec::new(),
@@ -198,7 +209,11 @@ mod tests {
         let crash = status(AppType::Service, &[(TaskState::Running, ""), (TaskState::Starting, "exit code 1")]);
         let nowhere = status(AppType::Service, &[(TaskState::Pending, "no node fits: 1 node has too little memory")]);
         let job = status(AppType::Job, &[(TaskState::Pending, "waits its turn"), (TaskState::Running, "")]);
-        let told: Vec<String> = [(&crash, &looping), (&nowhere, &Settling::default()), (&job, &Settling::default())]
+        let lost =
+            status(AppType::Service, &[(TaskState::Running, ""), (TaskState::Lost, "node gw-1 is dead; no node fits")]);
+        let gone = status(AppType::Daemon, &[(TaskState::Lost, "node gw-1 is dead"), (TaskState::Starting, "")]);
+        let calm = Settling::default();
+        let told: Vec<String> = [(&crash, &looping), (&nowhere, &calm), (&job, &calm), (&lost, &calm), (&gone, &calm)]
             .into_iter()
             .map(|(status, settling)| {
                 let error = late(&applied, Duration::from_secs(60), Some(status), settling);
