@@ -201,6 +201,7 @@ mod tests {
         let applied = Applied {
             name: "web".parse().unwrap(),
             namespace: "shop".parse().unwrap(),
+            site: None,
             revision: 1,
             changed: true,
             warnings: Vec::new(),
