@@ -26,6 +26,9 @@ pub const ALL: &[&str] = &[
     "decisions wait for members that were never heard",
     "a slot is held by a node of which nothing is known",
     "an assignment is refused",
+    "a host cannot start a task",
+    "a task keeps running after crashes",
+    "a node that comes and goes is waited for",
 ];
 
 #[cfg(test)]
