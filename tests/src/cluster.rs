@@ -28,6 +28,7 @@ pub struct Cluster {
     folder: PathBuf,
     logs: PathBuf,
     first: String,
+    keepers: BTreeSet<String>,
 }
 
 /// Collects what the mesh shall be.
@@ -36,6 +37,7 @@ pub struct Cluster {
 pub struct Builder<'a> {
     scene: &'a Scene,
     nodes: Vec<(String, String)>,
+    keepers: BTreeSet<String>,
     grounds: Vec<(String, Ground)>,
 }
 
@@ -46,13 +48,22 @@ impl Builder<'_> {
         self
     }
 
-    /// One more node at `site`. The first one holds the authority and enrols the others.
+    /// One more node at `site`. The first one holds the authority, enrols the others and is a keeper.
     pub fn node(mut self, name: &str, site: &str) -> Self {
+        if self.nodes.is_empty() {
+            self.keepers.insert(name.to_owned());
+        }
         self.nodes.push((name.to_owned(), site.to_owned()));
         self
     }
 
-    /// Makes the mesh, enrols and starts every node, and waits until each sees all others alive.
+    /// One more node at `site`, which holds the documents of all sites.
+    pub fn keeper(mut self, name: &str, site: &str) -> Self {
+        self.keepers.insert(name.to_owned());
+        self.node(name, site)
+    }
+
+    /// Makes the mesh, enrols and starts every node, and waits until each sees those alive that it is to know.
     ///
     /// # Errors
     /// Any of that fails.
@@ -68,6 +79,7 @@ impl Builder<'_> {
             folder: self.scene.folder("data")?,
             logs: self.scene.folder("logs")?,
             first: name.clone(),
+            keepers: self.keepers,
         };
         let first = cluster.new_node(name, site)?;
         let data = first.data().to_string_lossy().into_owned();
@@ -83,31 +95,42 @@ impl Builder<'_> {
 impl Cluster {
     /// Begins to describe a mesh in a scene.
     pub fn of(scene: &Scene) -> Builder<'_> {
-        Builder { scene, nodes: Vec::new(), grounds: Vec::new() }
+        Builder { scene, nodes: Vec::new(), keepers: BTreeSet::new(), grounds: Vec::new() }
     }
 
     /// Enrols and starts more nodes: names and sites.
     fn enrol(&mut self, nodes: &[(String, String)]) -> Result<()> {
-        let sites: BTreeSet<&String> = nodes.iter().map(|(_, site)| site).collect();
-        for site in sites {
-            let of_site: Vec<&String> = nodes.iter().filter(|(_, at)| at == site).map(|(name, _)| name).collect();
-            let token = self.token(site, &["--uses", &of_site.len().to_string()])?;
-            for name in of_site {
+        let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (name, site) in nodes {
+            let role = if self.keepers.contains(name) { "keeper" } else { "edge" };
+            groups.entry((role, site)).or_default().push(name);
+        }
+        for ((role, site), names) in groups {
+            let token = self.token_for(role, site, &["--uses", &names.len().to_string()])?;
+            for name in names {
                 let node = self.new_node(name, site)?;
                 join(&node, &token)?;
                 node.launch()?;
-                self.nodes.insert(name.clone(), node);
+                self.nodes.insert(name.to_owned(), node);
             }
         }
         self.nodes.values().try_for_each(Node::wait_ready)
     }
 
-    /// A token for a site, made at the first node.
+    /// A token for an edge node of a site, made at the first node.
     ///
     /// # Errors
     /// The command fails.
     pub fn token(&self, site: &str, more: &[&str]) -> Result<String> {
-        let command = ["token", "create", "--role", "edge", "--site", site];
+        self.token_for("edge", site, more)
+    }
+
+    /// The same for any role.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn token_for(&self, role: &str, site: &str, more: &[&str]) -> Result<String> {
+        let command = ["token", "create", "--role", role, "--site", site];
         Ok(self.node(&self.first).ok(&[&command, more].concat())?.trim().to_owned())
     }
 
@@ -160,13 +183,20 @@ impl Cluster {
         self.lab.as_ref().context("links cannot be cut without the lab")
     }
 
-    /// Waits until every node that is up sees all of them alive.
+    /// Whether `node` holds the documents of `site`, or of no site in particular.
+    fn holds(&self, node: &Node, site: Option<&str>) -> bool {
+        site.is_none_or(|site| node.site() == site) || self.keepers.contains(node.name())
+    }
+
+    /// Waits until every node that is up sees those alive that it is to know: its site and the keepers, or all if it
+    /// is a keeper.
     ///
     /// # Errors
     /// Not soon.
     pub fn wait_acquainted(&self) -> Result<()> {
-        let names: BTreeSet<&str> = self.up().map(Node::name).collect();
         for node in self.up() {
+            let known = |other: &&Node| self.holds(node, Some(other.site())) || self.keepers.contains(other.name());
+            let names: BTreeSet<&str> = self.up().filter(known).map(Node::name).collect();
             eventually(&format!("{} sees {names:?} alive", node.name()), SOON, || {
                 let members = node.members()?;
                 let alive: BTreeSet<&str> =
@@ -215,21 +245,22 @@ impl Cluster {
         })
     }
 
-    /// What the mesh says runs of `app`, after checking that all nodes that are up say the same, and that it is
-    /// true: every process is there, and there is no other.
+    /// What the mesh says runs of `app`, after checking that all nodes that are up and hold the app say the same, and
+    /// that it is true: every process is there, and there is no other.
     ///
     /// # Errors
     /// They differ, or it is not true.
     pub fn running_everywhere(&self, app: &str) -> Result<Vec<Task>> {
+        let site = self.site_of(app)?;
         let mut agreed: Option<Vec<Task>> = None;
-        for node in self.up() {
+        for node in self.up().filter(|node| self.holds(node, site.as_deref())) {
             let running = node.running(app)?;
             match &agreed {
                 Some(first) => ensure!(*first == running, "{} says {running:?}, others {first:?}", node.name()),
                 None => agreed = Some(running),
             }
         }
-        let running = agreed.context("no node is up")?;
+        let running = agreed.with_context(|| format!("no node is up that holds {app}"))?;
         for node in self.up() {
             let said: BTreeSet<i32> =
                 running.iter().filter(|t| t.node == node.name()).filter_map(|task| task.pid).collect();
@@ -238,6 +269,16 @@ impl Cluster {
             ensure!(!said.is_empty() || found.is_empty(), "on {} something runs that nobody knows", node.name());
         }
         Ok(running)
+    }
+
+    /// The site that an app belongs to, if it belongs to one, by the first node that knows the app.
+    fn site_of(&self, app: &str) -> Result<Option<String>> {
+        for node in self.up() {
+            if let Some(row) = node.apps()?.into_iter().find(|row| row.name == app) {
+                return Ok(row.site);
+            }
+        }
+        bail!("no node that is up knows {app}")
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Member {
 pub struct App {
     /// The name.
     pub name: String,
+    /// The site that it belongs to, if it belongs to one.
+    pub site: Option<String>,
     /// Slots that should run or be done.
     pub desired: u32,
     /// Slots that run or are done.

@@ -20,7 +20,7 @@ fn main() {
 
 fn it_decides_nothing(scene: &Scene) -> Result<()> {
     let mut mesh = Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").start()?;
-    let token = mesh.token("cloud", &[])?;
+    let token = mesh.token_for("keeper", "cloud", &[])?;
     let place = mesh.new_node("meet", "cloud")?;
     let command = |arguments: &[&str]| -> Result<std::process::Command> {
         let mut command = place.host().command(binaries::find("holm-bootstrap")?);

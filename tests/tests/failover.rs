@@ -32,7 +32,7 @@ fn hosts_of(tasks: &[Task]) -> BTreeSet<&str> {
 fn a_dead_host_is_replaced(scene: &Scene) -> Result<()> {
     let mesh = Cluster::of(scene)
         .node("cloud-1", "cloud")
-        .node("cloud-2", "cloud")
+        .keeper("cloud-2", "cloud")
         .node("till-1", "shop")
         .node("till-2", "shop")
         .node("till-3", "shop")

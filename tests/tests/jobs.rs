@@ -20,7 +20,7 @@ fn main() {
 fn two_hundred_tasks(scene: &Scene) -> Result<()> {
     let mesh = Cluster::of(scene)
         .node("cloud-1", "cloud")
-        .node("cloud-2", "cloud")
+        .keeper("cloud-2", "cloud")
         .node("till-1", "shop")
         .node("till-2", "shop")
         .node("till-3", "shop")

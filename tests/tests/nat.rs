@@ -11,6 +11,7 @@ use holm_tests::{
     suite::{Scene, Suite},
 };
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 fn main() {
     Suite::new()
@@ -53,14 +54,30 @@ fn home_gateways(scene: &Scene) -> Result<()> {
     tell_paths(&mesh)?;
     let (a, b) = (mesh.node("gw-a"), mesh.node("gw-b"));
     ensure!(a.host().address() == b.host().address(), "homes have the same addresses");
-    // Submitted at one gateway, runs on the other: neither can dial the other.
-    a.apply(
-        "name = 'far'\ntype = 'service'\n[place]\nsite = 'shop-b'\n[run.process]\ncommand = ['/bin/sleep', '100000']\n",
-    )?;
-    let running = a.wait_running("far", 1)?;
-    ensure!(running[0].node == "gw-b", "{running:?}");
+    // Submitted at one gateway, runs on all three: neither gateway can dial the other.
+    a.apply(&spread("wide"))?;
+    let running = a.wait_running("wide", 3)?;
+    let hosts: BTreeSet<&str> = running.iter().map(|task| task.node.as_str()).collect();
+    ensure!(hosts == BTreeSet::from(["cloud-1", "gw-a", "gw-b"]), "{running:?}");
     mesh.wait_converged()?;
-    eventually("all nodes agree on what runs, and it is true", SOON, || mesh.running_everywhere("far").map(drop))
+    eventually("all nodes agree on what runs, and it is true", SOON, || mesh.running_everywhere("wide").map(drop))?;
+
+    let elsewhere = spread("far") + "[place]\nsite = 'shop-b'\n";
+    let refused = a.holm_with(&["apply", "-f", "-"], &elsewhere)?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && said.contains("shop-b") && said.contains("cloud-1"), "whom to ask: {said}");
+    mesh.node("cloud-1").apply(&elsewhere)?;
+    let running = b.wait_running("far", 3)?;
+    ensure!(running.iter().all(|task| task.node == "gw-b"), "{running:?}");
+    ensure!(a.apps()?.iter().all(|app| app.name != "far"), "an app of shop-b has reached shop-a");
+    Ok(())
+}
+
+/// A service of three.
+fn spread(name: &str) -> String {
+    format!(
+        "name = '{name}'\ntype = 'service'\nreplicas = 3\n[run.process]\ncommand = ['/bin/sleep', '100000']\n"
+    )
 }
 
 fn a_new_address(scene: &Scene) -> Result<()> {
@@ -70,9 +87,8 @@ fn a_new_address(scene: &Scene) -> Result<()> {
     let new = net.wan_change("shop-a")?;
     ensure!(new != old);
     // The gateway itself is told nothing. What is submitted behind it afterwards has to get out.
-    mesh.node("gw-a").apply(
-        "name = 'after'\ntype = 'service'\n[place]\nsite = 'cloud'\n[run.process]\ncommand = ['/bin/sleep', '100000']\n",
-    )?;
-    mesh.node("cloud-1").wait_running("after", 1)?;
+    mesh.node("gw-a").apply(&spread("after"))?;
+    let running = mesh.node("cloud-1").wait_running("after", 3)?;
+    ensure!(running.iter().any(|task| task.node == "cloud-1"), "{running:?}");
     mesh.wait_acquainted()
 }

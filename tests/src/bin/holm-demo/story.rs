@@ -50,7 +50,7 @@ impl<'a> Story<'a> {
         let begin = Instant::now();
         let mut mesh = Cluster::of(scene)
             .node("cloud-1", "cloud")
-            .node("cloud-2", "cloud")
+            .keeper("cloud-2", "cloud")
             .node("till-1", "shop")
             .node("till-2", "shop")
             .node("till-3", "shop")
