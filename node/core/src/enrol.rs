@@ -99,7 +99,7 @@ impl Node {
         self.count_use(&grant, &subject)?;
         let chain = self.certify(now, &authority, &grant, subject, name).map_err(|e| e.to_string())?;
         self.state.add_member(chain.clone(), now.wall).map_err(|e| e.to_string())?;
-        self.refresh_members(now.mono);
+        self.note_members(now.mono);
         Ok(Enrolment { chain, peers: self.told_peers(&grant.site) })
     }
 

@@ -22,6 +22,8 @@ use std::{
 const DECIDE_GAP: Duration = Duration::from_millis(25);
 /// Shortest time between two batches of status writes.
 const STATUS_GAP: Duration = Duration::from_millis(40);
+/// Shortest time between two writes of the peer store: hundreds of peers may tell where they are at once.
+const SAVE_PEERS_GAP: Duration = Duration::from_secs(2);
 /// A node that was held for dead is back: those that were cut off with it will follow.
 const NODE_BACK: Duration = Duration::from_millis(2500);
 /// Answers remembered for idempotency keys.
@@ -81,7 +83,7 @@ pub struct Node {
     /// When this node last spoke.
     pub(crate) presence_last: Mono,
     pub(crate) repair_at: Mono,
-    pub(crate) peers_saved: bool,
+    pub(crate) saving_peers: Pace,
     pub(crate) started: Mono,
     pub(crate) deciding: Pace,
     pub(crate) status_flush: Pace,
@@ -130,7 +132,7 @@ impl Node {
             spoke_to_all: false,
             presence_last: now.mono,
             repair_at: now.mono.after(config.repair_every),
-            peers_saved: true,
+            saving_peers: Pace::new(SAVE_PEERS_GAP),
             started: now.mono,
             deciding: Pace::new(DECIDE_GAP),
             status_flush: Pace::new(STATUS_GAP),
@@ -145,7 +147,7 @@ impl Node {
         };
         node.describe_self(now)?;
         node.recall_peers(now.mono);
-        node.refresh_members(now.mono);
+        node.note_all_members(now.mono);
         node.adopt(found, now, out);
         out.extend(node.topics.all().into_iter().map(Effect::Subscribe));
         node.deciding.request(now.mono);
@@ -242,6 +244,7 @@ impl Node {
             Some(self.repair_at),
             self.deciding.deadline(),
             self.status_flush.deadline(),
+            self.saving_peers.deadline(),
             self.tasks.deadline(),
             local,
         ]
@@ -256,26 +259,39 @@ impl Node {
         if changed.is_empty() {
             return;
         }
-        if changed.iter().any(|doc| doc.kind() == holm_types::DocKind::Node) {
-            self.refresh_members(now.mono);
-        }
+        self.note_members(now.mono);
         self.local_dirty = true;
         self.deciding.request(now.mono);
     }
 
-    /// Every certified member that this node should hear is expected to speak.
-    pub(crate) fn refresh_members(&mut self, now: Mono) {
-        let mut sites = BTreeSet::new();
-        for (id, member) in self.state.members() {
-            if *id != self.me && self.concerns(&member.claims) {
-                self.members.expect(*id, self.is_near(&member.claims), now);
-                sites.insert(&member.claims.site);
+    /// Takes note of members that are new, or that say something new of themselves.
+    pub(crate) fn note_members(&mut self, now: Mono) {
+        for id in self.state.drain_changed_members() {
+            self.note_member(&id, now);
+        }
+    }
+
+    /// All members are new to a node that has just started.
+    fn note_all_members(&mut self, now: Mono) {
+        self.state.drain_changed_members();
+        let all: Vec<NodeId> = self.state.members().keys().copied().collect();
+        all.iter().for_each(|id| self.note_member(id, now));
+    }
+
+    /// A member that this node should hear is expected to speak.
+    fn note_member(&mut self, id: &NodeId, now: Mono) {
+        let Some(claims) = self.state.members().get(id).map(|member| &member.claims) else { return };
+        if *id != self.me && self.concerns(claims) {
+            if claims.is_keeper() {
+                self.healer.anchor(*id);
+            }
+            let (near, site) = (self.is_near(claims), claims.site.clone());
+            self.members.expect(*id, near, now);
+            if self.claims.is_keeper() {
+                self.new_topics.extend(self.topics.join(&site));
             }
         }
-        if self.claims.is_keeper() {
-            self.new_topics.extend(sites.into_iter().flat_map(|site| self.topics.join(site)));
-        }
-        self.refresh_nodes();
+        self.view_node(id);
     }
 
     /// Whether this node should know how a member fares: one of the sites that it holds, or a keeper.
@@ -288,32 +304,30 @@ impl Node {
         claims.is_keeper() || claims.site == self.claims.site
     }
 
-    /// Recomputes the view's nodes from certificates, node documents and liveness.
-    pub(crate) fn refresh_nodes(&mut self) {
-        let unknown = NodeInfo {
+    /// Makes one of the view's nodes anew, from its certificate, what it says of itself, and how it fares. A member that is of no
+    /// concern, and was never heard, is not in the view.
+    pub(crate) fn view_node(&mut self, id: &NodeId) {
+        let Some(member) = self.state.members().get(id) else { return };
+        let heard = self.members.liveness(id);
+        if heard.is_none() && !self.concerns(&member.claims) {
+            return;
+        }
+        let unknown = || NodeInfo {
             labels: BTreeMap::new(),
             capacity: Default::default(),
             arch: String::new(),
             version: String::new(),
         };
-        let view = |(id, member): (&NodeId, &holm_state::Member)| {
-            let liveness =
-                if *id == self.me { Liveness::Alive } else { self.members.liveness(id).unwrap_or(Liveness::Suspect) };
-            let node = NodeView {
-                id: *id,
-                name: member.claims.name.clone(),
-                site: member.claims.site.clone(),
-                roles: member.claims.roles.clone(),
-                described: member.info.is_some(),
-                info: member.info.clone().unwrap_or_else(|| unknown.clone()),
-                liveness,
-            };
-            (*id, node)
+        let node = NodeView {
+            id: *id,
+            name: member.claims.name.clone(),
+            site: member.claims.site.clone(),
+            roles: member.claims.roles.clone(),
+            described: member.info.is_some(),
+            info: member.info.clone().unwrap_or_else(unknown),
+            liveness: if *id == self.me { Liveness::Alive } else { heard.unwrap_or(Liveness::Suspect) },
         };
-        let known = |(id, member): &(&NodeId, &holm_state::Member)| {
-            self.concerns(&member.claims) || self.members.liveness(id).is_some()
-        };
-        self.nodes = self.state.members().iter().filter(known).map(view).collect();
+        self.nodes.insert(*id, node);
     }
 
     fn watch_members(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -322,10 +336,12 @@ impl Node {
         if changes.is_empty() {
             return;
         }
-        self.refresh_nodes();
         self.local_dirty = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
+            if let Some(view) = self.nodes.get_mut(&node) {
+                view.liveness = self.members.liveness(&node).unwrap_or(liveness);
+            }
             // One that was never heard is missed by nobody, and one of another site speaks here only now
             // and then.
             let concerns = self.state.members().get(&node).is_some_and(|member| self.concerns(&member.claims));

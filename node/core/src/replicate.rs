@@ -69,15 +69,12 @@ impl Node {
         if claims.subject != node {
             return self.count("peer_without_certificate");
         }
-        let known = self.state.members().contains_key(&node);
         if self.state.add_member(chain, now.wall).is_err() {
             return self.count("peer_without_certificate");
         }
-        // A known member costs no look at all the others: hundreds may connect at once.
-        if !known {
-            self.refresh_members(now.mono);
-        }
-        self.peers_saved &= !self.healer.learn(node, &[], now.mono);
+        self.note_members(now.mono);
+        let learnt = self.healer.learn(node, &[], now.mono);
+        self.save_peers_if(learnt, now.mono);
         self.healer.connected(&node);
         if claims.is_keeper() {
             self.healer.anchor(node);
@@ -106,7 +103,8 @@ impl Node {
     /// Only members are dialled: a stranger on the LAN learns nothing from being discovered.
     pub(crate) fn on_discovered(&mut self, now: Now, node: NodeId, addresses: &[String]) {
         if node != self.me && self.state.members().contains_key(&node) {
-            self.peers_saved &= !self.healer.learn(node, addresses, now.mono);
+            let learnt = self.healer.learn(node, addresses, now.mono);
+            self.save_peers_if(learnt, now.mono);
         }
     }
 
@@ -122,13 +120,19 @@ impl Node {
         }
     }
 
+    /// The peer store is to be written, soon, if something was learnt.
+    pub(crate) fn save_peers_if(&mut self, learnt: bool, now: Mono) {
+        if learnt {
+            self.saving_peers.request(now);
+        }
+    }
+
     /// Dials who is missing, and keeps the peer store.
     pub(crate) fn heal(&mut self, now: Now, out: &mut Vec<Effect>) {
         for dial in self.healer.tick(now.mono) {
             out.push(Effect::Dial { peer: dial.peer, addresses: dial.addresses });
         }
-        if !self.peers_saved {
-            self.peers_saved = true;
+        if self.saving_peers.take(now.mono) {
             if let Ok(bytes) = serde_json::to_vec(&self.healer.known()) {
                 self.state.local_put(PEERS_KEY, Some(bytes), false);
             }

@@ -63,6 +63,7 @@ pub struct State {
     views: Views,
     quarantine: Quarantine,
     changed: BTreeSet<DocId>,
+    changed_members: BTreeSet<NodeId>,
     counters: Counters,
 }
 
@@ -90,6 +91,7 @@ impl State {
         if self.members.learn(chain)? {
             self.overlay.put(Table::Local, layout::member_key(&id), Some(row));
             self.changed.insert(DocId::node(&id));
+            self.changed_members.insert(id);
             self.orphans.wake(&Want::Member(id));
         }
         Ok(())
@@ -197,5 +199,10 @@ impl State {
     /// for a member learnt by its certificate its node document.
     pub fn drain_changed(&mut self) -> BTreeSet<DocId> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Members whose certificate or description is new since the last call.
+    pub fn drain_changed_members(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.changed_members)
     }
 }
