@@ -3,6 +3,7 @@
 mod args;
 mod cpu;
 mod folder;
+mod lab;
 mod out;
 mod pool;
 mod progress;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Command::Shrink(args) => shrink::shrink(args, output),
         Command::List => tell::list(output),
         Command::Explain(args) => tell::explain(args, output),
+        Command::Lab(args) => lab::lab(args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
