@@ -8,6 +8,7 @@ use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
 use holm_state::State;
 use holm_types::{
     ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
+    branch::{Branch, FAN_OUT},
     cert::{CertChain, Claims},
     change::SignedChange,
     event::EventKind,
@@ -29,11 +30,11 @@ impl Replica for Documents<'_> {
     fn root(&self, scope: &Scope) -> Digest {
         self.0.digest(scope)
     }
-    fn buckets(&self, scope: &Scope) -> Vec<DocDigest> {
-        self.0.buckets(scope)
+    fn branches(&self, scope: &Scope, branch: &Branch) -> Option<[DocDigest; FAN_OUT]> {
+        self.0.branches(scope, branch)
     }
-    fn bucket(&self, scope: &Scope, index: u8) -> Vec<(DocId, DocDigest)> {
-        self.0.bucket(scope, index)
+    fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)> {
+        self.0.documents(scope, branch, limit)
     }
     fn vector(&self, doc: &DocId) -> Vec<(ActorId, u64)> {
         self.0.vector(doc)
