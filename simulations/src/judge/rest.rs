@@ -124,11 +124,16 @@ fn views(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
     let Some((first, rest)) = observers_first(engine, core) else { return };
     let expected = sorted(first);
     for host in rest {
+        let there = &engine.hosts[host].plan;
         // Of a daemon that belongs to no site, a host knows the slots of the sites that it holds.
-        let keeper = engine.hosts[host].plan.keeper && engine.hosts[first].plan.keeper;
-        let same = |app: &AppView| keeper || app.manifest.kind != AppType::Daemon;
+        let whole =
+            |app: &AppView| app.manifest.kind != AppType::Daemon || there.keeper && engine.hosts[first].plan.keeper;
+        let held = |app: &AppView| there.keeper || app.scope.site().is_none_or(|site| site.as_str() == there.site);
         let view = sorted(host);
-        if let Some((doc, _)) = view.iter().find(|(doc, app)| same(app) && expected.get(doc) != Some(app)) {
+        let same = |doc: &DocId, app: &AppView| view.get(doc).is_some_and(|seen| seen == app || !whole(app));
+        let lacks = expected.iter().find(|(doc, app)| held(app) && !same(doc, app)).map(|(doc, _)| doc);
+        let differs = lacks.or_else(|| view.keys().find(|doc| !expected.contains_key(*doc)));
+        if let Some(doc) = differs {
             let (a, b) = (&engine.hosts[first].plan.name, &engine.hosts[host].plan.name);
             let detail = format!("equal documents, but {a} and {b} make different apps of {doc}");
             found.push((Invariant::EqualViews, vec![engine.no(first), engine.no(host)], detail));
