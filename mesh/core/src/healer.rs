@@ -5,7 +5,10 @@
 use holm_types::{Mono, NodeId, presence::MAX_ADDRESSES, sometimes};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How eager the healer is.
 #[derive(Debug, Clone)]
@@ -14,7 +17,7 @@ pub struct Config {
     pub first: Duration,
     /// Longest delay.
     pub longest: Duration,
-    /// Connections to aim for; beyond, known peers are left alone.
+    /// Connections to aim for; beyond, known peers are left alone, but for those that are [needed](Healer::need).
     pub degree: usize,
     /// Peers remembered at most.
     pub max_peers: usize,
@@ -28,6 +31,8 @@ impl Default for Config {
 
 /// Connections to anchors to aim for, whatever others there are.
 const ANCHORS: usize = 2;
+/// Peers that can be needed at the same time, at most.
+pub const MAX_NEEDED: usize = 64;
 
 #[derive(Debug)]
 struct Peer {
@@ -52,13 +57,14 @@ pub struct Dial {
 pub struct Healer {
     config: Config,
     peers: BTreeMap<NodeId, Peer>,
+    needed: BTreeSet<NodeId>,
     rng: ChaCha8Rng,
 }
 
 impl Healer {
     /// Knows nobody yet. The seed feeds the jitter.
     pub fn new(config: Config, seed: u64) -> Healer {
-        Healer { config, peers: BTreeMap::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+        Healer { config, peers: BTreeMap::new(), needed: BTreeSet::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// Learns where a member listens; newer addresses come first and push the oldest out.
@@ -127,6 +133,12 @@ impl Healer {
         }
     }
 
+    /// These peers are talked to directly, so they are dialled however many connections there are; at
+    /// most [`MAX_NEEDED`] of them.
+    pub fn need(&mut self, peers: impl IntoIterator<Item = NodeId>) {
+        self.needed = peers.into_iter().take(MAX_NEEDED).collect();
+    }
+
     fn jittered(&mut self, d: Duration) -> Duration {
         d.mul_f64(self.rng.random_range(0.5..1.5))
     }
@@ -142,10 +154,10 @@ impl Healer {
             .collect();
         let mut dials = Vec::new();
         for (node, anchor) in due {
-            match anchor && anchors > 0 {
-                true => anchors -= 1,
-                false if room == 0 => continue,
-                false => room -= 1,
+            match (anchor && anchors > 0, self.needed.contains(&node)) {
+                (true, _) => anchors -= 1,
+                (false, false) if room == 0 => continue,
+                (false, _) => room = room.saturating_sub(1),
             }
             let jitter = self.rng.random_range(0.5..1.5);
             let Some(peer) = self.peers.get_mut(&node) else { continue };
@@ -167,8 +179,11 @@ impl Healer {
     /// When [`Healer::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
         let (room, anchors) = (self.room() > 0, self.anchors_missing() > 0);
-        let wanted = |p: &&Peer| !p.connected && !p.addresses.is_empty() && (room || anchors && p.anchor);
-        self.peers.values().filter(wanted).map(|p| p.next).min()
+        let wanted = |(node, peer): &(&NodeId, &Peer)| {
+            let wanted = room || anchors && peer.anchor || self.needed.contains(*node);
+            wanted && !peer.connected && !peer.addresses.is_empty()
+        };
+        self.peers.iter().filter(wanted).map(|(_, peer)| peer.next).min()
     }
 
     /// The peers and their addresses, for the peer store.
@@ -222,6 +237,13 @@ mod tests {
         }
         assert_eq!(healer.known().len(), 10);
         assert_eq!(healer.tick(at(0)).len(), 3);
+        healer.connected(&NodeId([0; 32]));
+        healer.connected(&NodeId([1; 32]));
+        healer.connected(&NodeId([2; 32]));
+        assert_eq!(healer.deadline(), None);
+        healer.need([NodeId([7; 32])]);
+        let due = healer.deadline().unwrap();
+        assert_eq!(healer.tick(due).iter().map(|dial| dial.peer).collect::<Vec<_>>(), [NodeId([7; 32])]);
         let many: Vec<String> = (0..40).map(|n| format!("/ip4/10.0.1.{n}/tcp/1")).collect();
         healer.learn(NodeId([0; 32]), &many, at(0));
         assert_eq!(healer.addresses(&NodeId([0; 32])).len(), MAX_ADDRESSES);

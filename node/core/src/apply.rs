@@ -3,6 +3,7 @@
 
 use crate::{
     Effect, Node, RequestId,
+    fencing::check_fence,
     finding::{full_name, namespace_or_default},
     listing::out_of_sight,
 };
@@ -12,7 +13,7 @@ use holm_types::{
     api::{ApiError, AppRef, AppState, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
-    manifest::{AppType, Format, Manifest, PartitionPolicy, Run},
+    manifest::{AppType, Format, Manifest, Run},
 };
 use std::collections::BTreeMap;
 
@@ -75,7 +76,8 @@ impl Node {
             return Ok((answer, Vec::new()));
         }
         let manifest = read_manifest(params)?;
-        let warnings = unsupported(&manifest)?;
+        let mut warnings = unsupported(&manifest)?;
+        warnings.extend(self.lease_stays(&manifest));
         let (applied, effects) = self.apply_manifest(now, &manifest, params.expected_revision, warnings)?;
         if let (Some(key), Ok(json)) = (&params.idempotency_key, serde_json::to_value(&applied)) {
             self.remember(key.clone(), json);
@@ -112,6 +114,12 @@ impl Node {
         let life = if current.live() { current.life } else { current.life + 1 };
         ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
         ops.push((keys_of::REVISION.to_owned(), Some(Value::Uint(revision))));
+        if let Some(guards) = self.new_guards(now, &doc, life, manifest)? {
+            let bytes = guards.encode().map_err(|e| ApiError::Internal(e.to_string()))?;
+            ops.push((keys_of::guards(life), Some(Value::Bytes(bytes))));
+            // Those of long ago guard nothing any more.
+            ops.extend(self.guards_before(&doc, life).into_iter().map(|key| (key, None)));
+        }
         self.write(&scope, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
         let detail = format!("revision {revision}");
         let event = self.event(now.wall, EventKind::Accepted, Some(&manifest.name), None, detail);
@@ -238,9 +246,7 @@ pub(crate) fn check_revision(expected: Option<u64>, current: &Current) -> Result
 /// pointless, a warning where the app runs all the same.
 pub(crate) fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
     let refuse = |what: &str| Err(ApiError::Invalid(format!("{what} is not supported by this version")));
-    if manifest.partition.policy == PartitionPolicy::Fence {
-        return refuse("partition.policy = \"fence\" (use \"keep-running\" or \"reschedule\")");
-    }
+    check_fence(manifest)?;
     if manifest.kind == AppType::Cron {
         return refuse("type = \"cron\"");
     }
