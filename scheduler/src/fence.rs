@@ -4,49 +4,33 @@
 
 use crate::rendezvous::{live_in, weight};
 use holm_types::{
-    DocId, Label, NodeId, Scope,
-    fence::GuardSet,
+    DocId, NodeId, Scope,
+    fence::{GuardSet, MAX_GUARDS},
     view::{AppView, Liveness, NodeView, View},
 };
-use std::{cmp::Reverse, collections::BTreeSet, time::Duration};
+use std::{cmp::Reverse, time::Duration};
 
-/// Keepers that guard an app of no site by themselves.
-const ENOUGH_KEEPERS: usize = 3;
-
-/// The guards of an app, whether they are in sight or not: where the known members are the same the answer
-/// is, on both sides of a cut. `None` when nobody is known.
+/// The guards of an app, whether they are in sight or not. `None` when nobody is known who could be one.
 ///
-/// All of them hold the app's scope, and nodes that may run the app can know them:
+/// Wherever the app may be submitted the same members have to come out, or two sides of a cut make two sets that
+/// know nothing of each other, and each side runs it. So they are chosen among those that all nodes of the scope know:
 ///
-/// - An app of a site is guarded by the nodes of the site, which keeps it when the rest of the mesh is gone.
-/// - An app of no site is guarded by the keepers, whom all sites know; where they are few, by the other nodes of
-///   their sites, too.
-///
-/// Where that is an even number, somebody from elsewhere makes it odd, a keeper if there is one: of two nodes and a
-/// third who breaks the tie any one may be lost.
+/// - An app of a site is guarded by the nodes of the site, which keeps it when the rest of the mesh is gone. Where they
+///   are an even number a keeper from elsewhere makes it odd: of two nodes and a third who breaks the tie any one may
+///   be lost. Keepers alone guard it while the site has no nodes.
+/// - An app of no site is guarded by keepers: the other nodes of a site are strangers to those of another.
 pub fn guards_for(view: &View, app: &DocId, scope: &Scope, lease: Duration) -> Option<GuardSet> {
-    let holds = |node: &&NodeView| *scope == Scope::Mesh || node.is_keeper() || scope.site() == Some(&node.site);
-    let admits = |node: &&NodeView| node.described && node.liveness != Liveness::Left && holds(node);
+    let admits = |node: &&NodeView| node.described && node.liveness != Liveness::Left;
     let mut members: Vec<&NodeView> = view.nodes.values().filter(admits).collect();
     members.sort_by_cached_key(|node| (Reverse(weight(app, &node.id)), node.id));
-    let keepers: Vec<&NodeView> = members.iter().copied().filter(|node| node.is_keeper()).collect();
-    let sites: BTreeSet<&Label> = keepers.iter().map(|keeper| &keeper.site).collect();
-    let at_home = |node: &NodeView| match scope.site() {
-        Some(site) => node.site == *site,
-        None if keepers.len() >= ENOUGH_KEEPERS => node.is_keeper(),
-        None => sites.contains(&node.site),
-    };
-    // Keepers first, where there is a choice: among those of no site, and of those from elsewhere.
-    members.sort_by_key(|node| !node.is_keeper());
-    let (mut home, elsewhere): (Vec<&NodeView>, Vec<&NodeView>) = members.into_iter().partition(|node| at_home(node));
-    if scope.site().is_some() {
-        home.sort_by_cached_key(|node| (Reverse(weight(app, &node.id)), node.id));
-    }
+    let (home, elsewhere): (Vec<&NodeView>, Vec<&NodeView>) =
+        members.into_iter().partition(|node| scope.site() == Some(&node.site));
+    let keepers = elsewhere.into_iter().filter(|node| node.is_keeper());
     let more = match home.len() {
-        0 => elsewhere.len(),
+        0 => MAX_GUARDS,
         count => usize::from(count % 2 == 0),
     };
-    let ranked: Vec<NodeId> = home.into_iter().chain(elsewhere.into_iter().take(more)).map(|node| node.id).collect();
+    let ranked: Vec<NodeId> = home.iter().copied().chain(keepers.take(more)).map(|node| node.id).collect();
     GuardSet::choose(&ranked, lease)
 }
 

@@ -222,6 +222,7 @@ on = "node/0"
 app = "press"
 count = 5
 fenced = true
+site = "plant"
 
 [[fault]]
 at = "22s"

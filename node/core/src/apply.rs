@@ -114,16 +114,13 @@ impl Node {
         let life = if current.live() { current.life } else { current.life + 1 };
         ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
         ops.push((keys_of::REVISION.to_owned(), Some(Value::Uint(revision))));
-        if let Some(guards) = self.new_guards(now, &doc, life, manifest)? {
-            let bytes = guards.encode().map_err(|e| ApiError::Internal(e.to_string()))?;
-            ops.push((keys_of::guards(life), Some(Value::Bytes(bytes))));
-            // Those of long ago guard nothing any more.
-            ops.extend(self.guards_before(&doc, life).into_iter().map(|key| (key, None)));
-        }
+        let guards = self.new_guards(now, &doc, life, manifest)?;
+        ops.extend(self.guard_edits(&doc, life, guards.as_ref())?);
+        let warnings = applied.warnings.into_iter().chain(self.about_guards(guards.as_ref(), manifest)).collect();
         self.write(&scope, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
         let detail = format!("revision {revision}");
         let event = self.event(now.wall, EventKind::Accepted, Some(&manifest.name), None, detail);
-        Ok((applied, vec![event]))
+        Ok((Applied { warnings, ..applied }, vec![event]))
     }
 
     fn scale(&mut self, now: Now, params: &ScaleParams) -> Result<(Applied, Vec<Effect>), ApiError> {

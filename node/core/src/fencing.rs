@@ -64,26 +64,33 @@ impl Node {
         let scope = Scope::of_app(manifest.place.site.as_ref());
         match self.with_view(|_, view| guards_for(view, doc, &scope, manifest.lease())) {
             Some(guards) => Ok(Some(guards)),
-            None => Err(ApiError::Busy("no node is known that could guard a fenced app".into())),
+            None => Err(ApiError::Busy("no keeper is known yet that could guard a fenced app".into())),
         }
     }
 
-    /// The keys of the guards of generations before the last one. Those of the last one stay: new guards have to
-    /// know for how long they may have granted.
-    pub(crate) fn guards_before(&self, doc: &DocId, generation: u64) -> Vec<String> {
+    /// What is written of the guards of a new generation. The keys of earlier ones are deleted, but for those of the
+    /// last: new guards have to know for how long they may have granted.
+    ///
+    /// # Errors
+    /// They cannot be encoded.
+    pub(crate) fn guard_edits(
+        &self,
+        doc: &DocId,
+        generation: u64,
+        guards: Option<&GuardSet>,
+    ) -> Result<Vec<(String, Option<Value>)>, ApiError> {
+        let Some(guards) = guards else { return Ok(Vec::new()) };
+        let bytes = guards.encode().map_err(|e| ApiError::Internal(e.to_string()))?;
+        let (new, last) = (keys_of::guards(generation), keys_of::guards(last_generation(generation)));
         let keys = self.state.registers(doc).into_iter().flat_map(|registers| registers.keys());
-        let kept = [keys_of::guards(generation), keys_of::guards(last_generation(generation))];
-        keys.filter(|key| key.starts_with(keys_of::GUARDS) && !kept.contains(key))
-            .take(MAX_FORGOTTEN)
-            .cloned()
-            .collect()
+        let old = keys.filter(|key| key.starts_with(keys_of::GUARDS) && **key != new && **key != last);
+        let mut ops: Vec<_> = old.take(MAX_FORGOTTEN).map(|key| (key.clone(), None)).collect();
+        ops.push((new, Some(Value::Bytes(bytes))));
+        Ok(ops)
     }
 
-    /// How long leases of the app's last generation may last that this node was no guard of.
-    ///
-    /// Guards that granted them know whom they granted what. Those that are new do not: what was running when the app was
-    /// removed and submitted again may still be ending.
-    pub(crate) fn leases_before(&self, app: &AppView) -> Option<Duration> {
+    /// How long leases of the app's last generation may last, and whether this node was one of its guards.
+    pub(crate) fn leases_before(&self, app: &AppView) -> Option<(Duration, bool)> {
         let registers = self.state.registers(&app.doc)?;
         let values = registers.get(&keys_of::guards(last_generation(app.generation)))?;
         let sets = values.iter().filter_map(|register| match &register.value {
@@ -92,20 +99,28 @@ impl Node {
         });
         let sets: Vec<GuardSet> = sets.collect();
         let guarded = sets.iter().any(|set| set.members.contains(&self.me));
-        sets.iter().map(GuardSet::lease).max().filter(|_| !guarded)
-    }
-
-    /// Whether this node guards an app of no site, which nodes of any site may run.
-    pub(crate) fn guards_for_all(&self) -> bool {
-        let mine = |set: &GuardSet| set.members.contains(&self.me);
-        let apps = self.state.apps().values().filter(|app| app.live && app.scope == Scope::Mesh);
-        apps.flat_map(|app| &app.guards).any(mine)
+        Some((sets.iter().map(GuardSet::lease).max()?, guarded))
     }
 
     /// It was told of nodes and has not heard of any.
     fn is_stranger(&self) -> bool {
         let others = self.nodes.values().any(|node| node.id != self.me && node.described);
         !others && !self.healer.known().is_empty()
+    }
+
+    /// One guard alone is easily lost, and more are to be had.
+    pub(crate) fn about_guards(&self, guards: Option<&GuardSet>, manifest: &Manifest) -> Option<String> {
+        let [alone] = guards?.members.as_slice() else { return None };
+        let others = self.nodes.values().filter(|node| node.id != *alone && node.described);
+        let advice = match &manifest.place.site {
+            Some(site) if others.clone().any(|node| node.site == *site) => "a keeper elsewhere would be a third",
+            None if others.count() > 0 => {
+                "with place.site the nodes of that site guard it, without it three keepers would"
+            }
+            _ => return None,
+        };
+        let name = self.name_of(alone);
+        Some(format!("{name} alone guards it, and it runs nowhere while {name} is out of reach: {advice}"))
     }
 
     /// A lease is fixed for as long as its app lives: guards that were restarted must know the longest that they

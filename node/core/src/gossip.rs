@@ -98,26 +98,21 @@ impl Node {
 
     /// The topics on which this node says that it is there: for everybody if it is a keeper, else for its
     /// site; and for everybody, too, while it runs what belongs to no site, since nodes of other sites wait
-    /// for that to run, and while it guards such an app, since they have to find it.
+    /// for that to run.
     fn audience(&self) -> Vec<String> {
         let mut audience = Vec::new();
         if !self.claims.is_keeper() {
             audience.push(self.topics.presence_at(&self.claims.site));
         }
-        if self.claims.is_keeper() || self.serves_all() {
+        if self.claims.is_keeper() || self.tasks.any_in(&Scope::Mesh) {
             audience.push(self.topics.presence());
         }
         audience
     }
 
-    /// Whether nodes of all sites are concerned with what this node does.
-    fn serves_all(&self) -> bool {
-        self.tasks.any_in(&Scope::Mesh) || self.guards_for_all()
-    }
-
     /// Whether a heartbeat carries the certificate: one of several, and the first ones that another site hears.
     fn introduces_itself(&mut self) -> bool {
-        let for_all = self.serves_all();
+        let for_all = self.tasks.any_in(&Scope::Mesh);
         let begins = for_all && !std::mem::replace(&mut self.spoke_to_all, for_all);
         self.spoke_to_all = for_all;
         begins || self.presence_seq % INTRODUCE_EVERY == 1

@@ -33,7 +33,9 @@ impl Node {
         let changes = before.as_ref().map_or_else(Vec::new, |app| app.manifest.changes_to(&manifest));
         let (name, namespace) = (manifest.name.clone(), manifest.namespace.clone());
         let mut planned = planned_app((scope, doc), &current, before.as_ref(), manifest);
-        planned.guards.extend(self.new_guards(now, &doc, planned.generation, &planned.manifest)?);
+        let guards = self.new_guards(now, &doc, planned.generation, &planned.manifest)?;
+        warnings.extend(self.about_guards(guards.as_ref(), &planned.manifest));
+        planned.guards.extend(guards);
         let (mut slots, exists) = (self.try_out(now, planned, before.as_ref()), before.is_some());
         let more_slots = u32::try_from(slots.len().saturating_sub(MAX_PLANNED)).unwrap_or(u32::MAX);
         slots.truncate(MAX_PLANNED);

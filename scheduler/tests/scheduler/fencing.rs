@@ -58,29 +58,29 @@ fn guards_at(world: &World, scope: &Scope) -> Vec<NodeId> {
 }
 
 #[test]
-fn an_app_of_no_site_is_guarded_by_the_keepers_and_who_stands_where_they_do() {
-    // One keeper and six nodes beside it.
-    let mut world = World::of(7).keeper(1);
-    let all = guards_at(&world, &Scope::Mesh);
-    assert_eq!(all.len(), 7);
+fn an_app_of_no_site_is_guarded_by_keepers_whoever_is_in_sight() {
+    let mut world = World::of(7).keeper(2).keeper(4).keeper(5).at(5, "plant");
+    assert_eq!(guards_at(&world, &Scope::Mesh), [id(2), id(4), id(5)]);
     world.becomes(4, Liveness::Dead);
-    assert_eq!(guards_at(&world, &Scope::Mesh), all, "whoever is in sight");
-    world.node(3).described = false;
-    let mut without = guards_at(&world, &Scope::Mesh);
-    assert!(without.contains(&id(1)) && !without.contains(&id(3)) && without.len() == 5, "a bootstrap server is none");
-    // Other sites are only asked to break a tie.
-    let mut world =
-        World::of(7).keeper(1).keeper(2).at(3, "plant").at(4, "plant").at(5, "plant").at(6, "plant").at(7, "plant");
-    without = guards_at(&world, &Scope::Mesh);
-    assert_eq!(without.len(), 3);
-    assert!(without.starts_with(&[id(1), id(2)]), "{without:?}");
-    world = world.at(2, "plant");
-    assert_eq!(guards_at(&world, &Scope::Mesh).len(), 7, "both sites have a keeper");
-    // Where there are enough of them, keepers are all that each site knows.
-    let mut world = world.keeper(5);
-    assert_eq!(guards_at(&world, &Scope::Mesh), [id(1), id(2), id(5)]);
-    world.becomes(1, Liveness::Dead);
-    assert_eq!(guards_at(&world, &Scope::Mesh), [id(1), id(2), id(5)]);
+    assert_eq!(guards_at(&world, &Scope::Mesh), [id(2), id(4), id(5)]);
+    world.node(4).described = false;
+    assert_eq!(
+        guards_at(&world, &Scope::Mesh).len(),
+        1,
+        "a bootstrap server is none, and two agree no better than one"
+    );
+    assert_eq!(guards_at(&World::of(7), &Scope::Mesh), []);
+}
+
+#[test]
+fn guards_of_a_site_are_the_same_wherever_it_is_submitted() {
+    // What a keeper knows, and what a node of the plant does.
+    let all = World::of(9).at(2, "plant").at(5, "plant").keeper(6).keeper(7);
+    let mut near = World::of(9).at(2, "plant").at(5, "plant").keeper(6).keeper(7);
+    near.view.nodes.retain(|_, node| node.site == label("plant") || node.is_keeper());
+    let plant = Scope::Site(label("plant"));
+    assert_eq!(guards_at(&all, &plant), guards_at(&near, &plant));
+    assert_eq!(guards_at(&all, &Scope::Mesh), guards_at(&near, &Scope::Mesh));
 }
 
 #[test]

@@ -23,7 +23,7 @@ const CONTENTION: Duration = Duration::from_secs(3);
 /// Rounds of asks whose time is remembered: an answer to an older one is of no use.
 const MAX_ROUNDS: usize = 64;
 /// Between the end of a task and that of its lease.
-const MARGIN: Duration = Duration::from_millis(250);
+pub(super) const MARGIN: Duration = Duration::from_millis(250);
 
 /// Asks of one round: by guard, the leases and how many milliseconds each.
 pub(crate) type Asks = BTreeMap<NodeId, Vec<(LeaseKey, u32)>>;
@@ -75,16 +75,16 @@ impl Claim {
     }
 }
 
-/// How a claim stands, for people.
+/// How a claim stands, for people: with the set of guards that most is missing of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Guards of all its sets.
+    /// Guards of the set.
     pub(crate) guards: usize,
     /// How many of them have granted it.
     pub(crate) granted: usize,
-    /// How many must, of the set that asks for most.
+    /// How many must.
     pub(crate) needed: usize,
-    /// How many have just started.
+    /// How many guards do not know yet what was granted before.
     pub(crate) young: usize,
     /// Another node that has it.
     pub(crate) held_by: Option<NodeId>,
@@ -281,13 +281,18 @@ impl Holder {
         self.claims.is_empty()
     }
 
-    /// How a claim stands at `now`.
-    pub(crate) fn progress(&self, id: &TaskId, now: Mono) -> Option<Progress> {
+    /// How a claim stands, counting what is granted for longer than until `at`.
+    pub(crate) fn progress(&self, id: &TaskId, at: Mono) -> Option<Progress> {
         let claim = self.claims.get(id)?;
+        let granted_by = |set: &GuardSet| {
+            set.members.iter().filter(|guard| claim.granted.get(guard).is_some_and(|until| *until > at)).count()
+        };
+        let sets = claim.sets.iter().map(|set| (granted_by(set), set));
+        let (granted, set) = sets.max_by_key(|(granted, set)| set.majority().saturating_sub(*granted))?;
         Some(Progress {
-            guards: claim.guards().len(),
-            granted: claim.granted.values().filter(|until| **until > now).count(),
-            needed: claim.sets.iter().map(GuardSet::majority).max().unwrap_or(1),
+            guards: set.members.len(),
+            granted,
+            needed: set.majority(),
             young: claim.refused.values().filter(|verdict| **verdict == Verdict::Young).count(),
             held_by: claim.refused.values().find_map(|verdict| match verdict {
                 Verdict::Held(node) => Some(*node),

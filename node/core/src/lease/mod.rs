@@ -20,7 +20,7 @@ pub(crate) use guard::{Guard, Unseen};
 pub(crate) use holder::Holder;
 
 use crate::{Effect, Node};
-use holder::{Asks, Releases};
+use holder::{Asks, MARGIN, Releases};
 use holm_mesh_core::lease::{LeaseKey, MAX_LEASES, Message, Verdict};
 use holm_types::{
     Mono, NodeId, Now, TaskId, TypeError,
@@ -106,10 +106,10 @@ impl Node {
     fn fence(&mut self, now: Now, id: &TaskId, out: &mut Vec<Effect>) {
         sometimes!("a lease cannot be kept");
         self.holder.set_stopping(id);
-        let why = self.wait_reason(now, id);
+        let why = self.wait_reason(clock(now).after(self.grace_of(id) + MARGIN), id);
         let Some(local) = self.tasks.locals.get_mut(id) else { return };
         local.fencing = true;
-        local.status.reason = format!("is stopped: {why}");
+        local.status.reason = format!("is stopped, since its lease is not renewed: {why}");
         let (app, reason) = (local.app_name.clone(), local.status.reason.clone());
         // It may have to start again: what is told of it does not go beyond that.
         local.status.state = TaskState::Starting;
@@ -123,7 +123,7 @@ impl Node {
 
     /// What a task waits for is told when it has changed, and not too often.
     fn tell_wait(&mut self, now: Now, id: &TaskId) {
-        let reason = self.wait_reason(now, id);
+        let reason = format!("waits for its lease: {}", self.wait_reason(clock(now), id));
         let pause = self.holder.lease(id).unwrap_or_default() / 3;
         let Some(local) = self.tasks.locals.get_mut(id) else { return };
         let told = local.told_at.is_some_and(|at| now.mono.since(at) < pause);
@@ -135,17 +135,16 @@ impl Node {
         self.queue_status(now, id);
     }
 
-    fn wait_reason(&self, now: Now, id: &TaskId) -> String {
-        let Some(progress) = self.holder.progress(id, clock(now)) else { return String::new() };
-        let mut reason = format!(
-            "waits for its lease: granted by {} of {} guards, {} needed",
-            progress.granted, progress.guards, progress.needed
-        );
+    /// Who has granted it for longer than until `at`, and why others have not.
+    fn wait_reason(&self, at: Mono, id: &TaskId) -> String {
+        let Some(progress) = self.holder.progress(id, at) else { return "no guards are known".to_owned() };
+        let mut reason =
+            format!("granted by {} of {} guards, {} needed", progress.granted, progress.guards, progress.needed);
         if let Some(node) = progress.held_by {
             reason += &format!("; {} still has it", self.name_of(&node));
         }
         if progress.young > 0 {
-            reason += &format!("; {} have just started", progress.young);
+            reason += &format!("; {} of them may have granted it to another lately", progress.young);
         }
         reason
     }
@@ -205,7 +204,7 @@ impl Node {
         let mut verdicts = Vec::with_capacity(leases.len());
         for (key, lease_ms) in leases {
             let lease = Duration::from_millis(u64::from(*lease_ms));
-            let verdict = match self.unseen(&node, key).filter(|unseen| lease <= unseen.own) {
+            let verdict = match self.unseen(&node, key, lease) {
                 Some(unseen) => self.guard.ask(clock(now), node, *key, lease, unseen, seq),
                 None => Verdict::Unknown,
             };
@@ -215,17 +214,24 @@ impl Node {
     }
 
     /// How long leases may last that this node does not remember as a guard; none if it guards nothing of the
-    /// kind, or `node` has no business with it. No lease is granted that would last longer: after a restart it
-    /// would not be waited for.
-    fn unseen(&self, node: &NodeId, key: &LeaseKey) -> Option<Unseen> {
+    /// kind, or `node` has no business with it. No lease is granted that would last longer than the app's do: after a
+    /// restart it would not be waited for.
+    ///
+    /// An app that was removed and submitted again may have other guards, and what ran may still be ending. Who guarded it
+    /// before knows whom it granted what; who is new to it does not.
+    fn unseen(&self, node: &NodeId, key: &LeaseKey, lease: Duration) -> Option<Unseen> {
         let app = self.guarded(key).filter(|app| app.live)?;
         let claims = if *node == self.me { &self.claims } else { &self.peers.get(node)?.claims };
-        if !claims.holds(&app.scope) {
-            return None;
-        }
         let mine = app.guards.iter().filter(|set| set.members.contains(&self.me));
         let own = mine.map(GuardSet::lease).max()?;
-        Some(Unseen { own, of_others: self.leases_before(app) })
+        if lease > own || !claims.holds(&app.scope) {
+            return None;
+        }
+        Some(match self.leases_before(app) {
+            Some((before, true)) => Unseen { own: own.max(before), of_others: None },
+            Some((before, false)) => Unseen { own, of_others: Some(before) },
+            None => Unseen { own, of_others: None },
+        })
     }
 
     fn on_verdicts(
