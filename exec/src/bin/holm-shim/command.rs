@@ -4,6 +4,7 @@ use holm_exec::{
     TASK_MARK,
     folder::{LaunchFile, TaskFolder, create_private_dir},
     proc::Process,
+    sys,
 };
 use std::{
     collections::BTreeMap,
@@ -65,7 +66,11 @@ pub fn start(folder: &TaskFolder, launch: &LaunchFile) -> Result<Running, Failur
     let path = find(program, &env, &work)?;
     let (stdout, stdout_writer) = io::pipe().map_err(Failure::setup)?;
     let (stderr, stderr_writer) = io::pipe().map_err(Failure::setup)?;
-    let child = Command::new(&path)
+    let mut command = Command::new(&path);
+    if launch.task.lease.is_some() {
+        sys::die_with_parent(&mut command);
+    }
+    let child = command
         .arg0(program)
         .args(arguments)
         .env_clear()
