@@ -38,7 +38,7 @@ impl GuardSet {
     /// more would have to agree and no more might be lost. None when nobody is there.
     pub fn choose(ranked: &[NodeId], lease: Duration) -> Option<GuardSet> {
         let most = ranked.len().min(MAX_GUARDS);
-        let count = most - usize::from(most % 2 == 0 && most > 0);
+        let count = most - usize::from(most.is_multiple_of(2) && most > 0);
         let mut members = ranked[..count].to_vec();
         members.sort_unstable();
         let lease_ms = u32::try_from(lease.clamp(MIN_LEASE, MAX_LEASE).as_millis()).unwrap_or(u32::MAX);

@@ -9,7 +9,7 @@ use crate::{
 };
 use holm_scheduler::app_row;
 use holm_types::{
-    DocId, Now,
+    Digest, DocId, Now,
     api::{ApiError, AppRef, AppState, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
@@ -35,6 +35,30 @@ impl Current {
     /// The revision that a caller sees: 0 while the app does not exist.
     fn visible_revision(&self) -> u64 {
         if self.live() { self.revision } else { 0 }
+    }
+}
+
+/// Longest idempotency key, in bytes: a thousand of them are kept.
+const MAX_KEY: usize = 128;
+
+/// A request that its sender may repeat.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    key: String,
+    manifest: Digest,
+}
+
+impl Asked {
+    fn of(key: &str, manifest: &Manifest) -> Result<Asked, ApiError> {
+        if key.len() > MAX_KEY {
+            return Err(ApiError::Invalid(format!(
+                "idempotency_key: {} bytes, at most {MAX_KEY} are allowed",
+                key.len()
+            )));
+        }
+        let fields: Vec<String> = manifest.to_fields().into_iter().flat_map(|(field, value)| [field, value]).collect();
+        let fields: Vec<&[u8]> = fields.iter().map(String::as_bytes).collect();
+        Ok(Asked { key: key.to_owned(), manifest: Digest::of("holm idempotent apply v1", &fields) })
     }
 }
 
@@ -72,15 +96,16 @@ impl Node {
     }
 
     fn apply(&mut self, now: Now, params: &ApplyParams) -> Result<(Applied, Vec<Effect>), ApiError> {
-        if let Some(answer) = self.answered_before(params.idempotency_key.as_deref()) {
+        let manifest = read_manifest(params)?;
+        let asked = params.idempotency_key.as_deref().map(|key| Asked::of(key, &manifest)).transpose()?;
+        if let Some(answer) = asked.as_ref().map_or(Ok(None), |asked| self.answered_before(asked))? {
             return Ok((answer, Vec::new()));
         }
-        let manifest = read_manifest(params)?;
         let mut warnings = unsupported(&manifest)?;
         warnings.extend(self.lease_stays(&manifest));
         let (applied, effects) = self.apply_manifest(now, &manifest, params.expected_revision, warnings)?;
-        if let (Some(key), Ok(json)) = (&params.idempotency_key, serde_json::to_value(&applied)) {
-            self.remember(key.clone(), json);
+        if let (Some(asked), Ok(json)) = (asked, serde_json::to_value(&applied)) {
+            self.remember(asked, json);
         }
         Ok((applied, effects))
     }
@@ -162,10 +187,16 @@ impl Node {
         Ok((applied, vec![event]))
     }
 
-    fn answered_before(&self, key: Option<&str>) -> Option<Applied> {
-        let key = key?;
-        let (_, answer) = self.idempotent.iter().find(|(k, _)| k == key)?;
-        serde_json::from_value(answer.clone()).ok()
+    /// The answer that was given to the same request.
+    fn answered_before(&self, asked: &Asked) -> Result<Option<Applied>, ApiError> {
+        match self.idempotent.iter().find(|(known, _)| known.key == asked.key) {
+            Some((known, _)) if known.manifest != asked.manifest => Err(ApiError::Invalid(format!(
+                "the idempotency key {:?} was used for another manifest: each request has a key of its own",
+                asked.key
+            ))),
+            Some((_, answer)) => Ok(serde_json::from_value(answer.clone()).ok()),
+            None => Ok(None),
+        }
     }
 
     fn manifest_of(&self, app: &AppRef) -> Result<Manifest, ApiError> {

@@ -51,6 +51,12 @@ impl Node {
 
     /// That there is no such app, and where there is one of that name.
     pub(crate) fn no_app(&self, namespace: &Label, name: &Label) -> ApiError {
+        if let Some(app) = self.namesakes(namespace, name).next() {
+            let place = where_it_is(&app.scope);
+            return ApiError::NotFound(format!(
+                "there is no such app {name} in namespace {namespace}; there is one {place}"
+            ));
+        }
         let apps = self.state.apps().values().filter(|app| app.live && app.manifest.name == *name);
         let elsewhere: BTreeSet<String> = apps.map(|app| app.manifest.namespace.to_string()).collect();
         let hint = match elsewhere.len() {
@@ -70,10 +76,10 @@ impl Node {
         let site = scope.site().map_or("", Label::as_str);
         let knows = self.nodes.values().filter(|node| node.is_keeper() || node.site.as_str() == site);
         let names: BTreeSet<String> = knows.map(|node| node.name.to_string()).collect();
-        let ask = if names.is_empty() { String::new() } else { format!(": {}", listed(names.into_iter())) };
+        let ask = if names.is_empty() { String::new() } else { format!(", as are {}", listed(names.into_iter())) };
         ApiError::Invalid(format!(
-            "this node is of site {} and does not hold the apps of site {site}: submit it to a node of {site}, or to \
-             a keeper{ask}",
+            "this node is of site {} and does not hold the apps of site {site}: submit it to a node that is of {site} \
+             or a keeper{ask}",
             self.claims.site
         ))
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     Config, Effect, Found, Input,
+    apply::Asked,
     journal::Journal,
     lease::{self, Guard, Holder},
     merging::Merging,
@@ -82,7 +83,7 @@ pub struct Node {
     pub(crate) verifying: VecDeque<Vec<Incoming>>,
     pub(crate) resume: BTreeSet<(NodeId, Scope)>,
     pub(crate) counters: BTreeMap<&'static str, u64>,
-    pub(crate) idempotent: VecDeque<(String, serde_json::Value)>,
+    pub(crate) idempotent: VecDeque<(Asked, serde_json::Value)>,
     pub(crate) presence_seq: u64,
     pub(crate) presence_at: Mono,
     /// The last heartbeat was for all sites.
@@ -418,10 +419,10 @@ impl Node {
         })
     }
 
-    pub(crate) fn remember(&mut self, key: String, answer: serde_json::Value) {
+    pub(crate) fn remember(&mut self, asked: Asked, answer: serde_json::Value) {
         if self.idempotent.len() >= MAX_IDEMPOTENCY_KEYS {
             self.idempotent.pop_front();
         }
-        self.idempotent.push_back((key, answer));
+        self.idempotent.push_back((asked, answer));
     }
 }

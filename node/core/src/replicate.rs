@@ -133,10 +133,10 @@ impl Node {
         for dial in self.healer.tick(now.mono) {
             out.push(Effect::Dial { peer: dial.peer, addresses: dial.addresses });
         }
-        if self.saving_peers.take(now.mono) {
-            if let Ok(bytes) = serde_json::to_vec(&self.healer.known()) {
-                self.state.local_put(PEERS_KEY, Some(bytes), false);
-            }
+        if self.saving_peers.take(now.mono)
+            && let Ok(bytes) = serde_json::to_vec(&self.healer.known())
+        {
+            self.state.local_put(PEERS_KEY, Some(bytes), false);
         }
     }
 

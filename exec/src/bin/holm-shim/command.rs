@@ -1,8 +1,9 @@
 //! Finds and starts the command.
 
 use holm_exec::{
-    TASK_MARK,
-    folder::{LaunchFile, TaskFolder, create_private_dir},
+    LEASE_OVER, TASK_MARK,
+    folder::{ExitFile, LaunchFile, TaskFolder, create_private_dir},
+    host_clock,
     proc::Process,
     sys,
 };
@@ -38,6 +39,17 @@ impl Failure {
 
     fn not_found(reason: String) -> Failure {
         Failure { code: 127, reason }
+    }
+
+    /// What stands in the folder instead of the end of a command.
+    pub fn exit_file(&self) -> ExitFile {
+        ExitFile {
+            code: Some(i32::from(self.code)),
+            signal: None,
+            finished_at_ms: host_clock().0,
+            reason: Some(self.reason.clone()),
+            lease_ended: self.reason == LEASE_OVER,
+        }
     }
 }
 

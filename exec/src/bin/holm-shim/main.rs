@@ -14,8 +14,8 @@ mod supervise;
 use agent::{hush, say};
 use command::{Failure, Running};
 use holm_exec::{
-    LEASE_OVER, Stream,
-    folder::{ExitFile, LaunchFile, StateFile, TaskFolder},
+    Stream,
+    folder::{LaunchFile, StateFile, TaskFolder},
     host_clock,
     logs::LogWriter,
     proc::Process,
@@ -44,15 +44,8 @@ fn main() -> ExitCode {
     match run(&folder) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            let exit = ExitFile {
-                code: Some(i32::from(failure.code)),
-                signal: None,
-                finished_at_ms: host_clock().0,
-                reason: Some(failure.reason.clone()),
-                lease_ended: failure.reason == LEASE_OVER,
-            };
             // Before it is said, so that whoever hears it finds it. If it cannot be written, the agent still hears.
-            let _ = folder.write_exit(&exit);
+            let _ = folder.write_exit(&failure.exit_file());
             say(&format!("failed {}", failure.reason.replace('\n', " ")));
             ExitCode::from(failure.code)
         }

@@ -65,7 +65,7 @@ impl Mesh {
         };
         // Now and then an app was created on two sides of a cut, with other guards on each.
         let mut sets = vec![set(0)];
-        if seed % 5 == 0 {
+        if seed.is_multiple_of(5) {
             sets.push(set(1));
         }
         let mut mesh = Mesh {

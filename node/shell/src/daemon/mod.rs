@@ -85,7 +85,11 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
             Some(Ok(Err(error))) => error,
             other => anyhow::anyhow!("the node's loop ended: {other:?}"),
         }),
-        Some(ended) = tasks.join_next() => Some(anyhow::anyhow!("a part of the node ended: {ended:?}")),
+        // The loop often knows why: a part tells it before it ends.
+        Some(ended) = tasks.join_next() => Some(match tokio::time::timeout(DRAIN, looping.join_next()).await {
+            Ok(Some(Ok(Err(error)))) => error,
+            _ => anyhow::anyhow!("a part of the node ended: {ended:?}"),
+        }),
     };
     stop.cancel();
     let _ = tokio::time::timeout(DRAIN, looping.join_next()).await;
