@@ -62,9 +62,13 @@ impl World {
 fn request_of(app: &str, wish: &Wish) -> Result<Request, SwarmError> {
     let name = app.parse().map_err(|e| SwarmError::Plan(format!("app {app:?}: {e}")))?;
     Ok(match wish {
-        Wish::Scale { count } => {
-            Request::AppScale(ScaleParams { name, namespace: None, site: None, replicas: *count, expected_revision: None })
-        }
+        Wish::Scale { count } => Request::AppScale(ScaleParams {
+            name,
+            namespace: None,
+            site: None,
+            replicas: *count,
+            expected_revision: None,
+        }),
         Wish::Remove => Request::AppDelete(AppRef { name, namespace: None, site: None }),
         Wish::Apply { .. } => Request::AppApply(ApplyParams {
             manifest: None,
