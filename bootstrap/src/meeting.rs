@@ -1,17 +1,18 @@
 //! Where members meet: connections are kept, gossip is passed on, nothing is remembered.
 
-use crate::{environment::wall, identity::Identity};
+use crate::{
+    config::Config as Settings,
+    environment::wall,
+    http::{self, Watched},
+    identity::Identity,
+};
 use anyhow::{Context as _, Result, bail};
 use holm_mesh_core::{
     healer::{Config, Healer},
     topics::Topics,
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
-use holm_types::{
-    Incarnation, Mono, NodeId,
-    cert::CertChain,
-    presence::{MAX_ADDRESSES, Presence},
-};
+use holm_types::{Incarnation, Mono, NodeId, cert::CertChain, presence::Presence};
 use std::{sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -24,7 +25,7 @@ const TICK: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop.
-pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
+pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
     let claims = identity.chain.claims()?.clone();
     let mut tasks = JoinSet::new();
     let config = NetConfig {
@@ -32,10 +33,11 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
         chain: identity.chain.clone(),
         mesh: claims.mesh,
         incarnation: identity.incarnation,
-        listen,
+        listen: settings.listen.clone(),
         mdns: false,
         clock: Arc::new(wall),
-        limits: Default::default(),
+        reach: settings.reach(),
+        limits: settings.limits(),
     };
     let mut net = holm_mesh_net::start(config, &mut tasks).await.context("cannot start the network")?;
     let mut topics = Topics::new(&claims.mesh, &claims.site);
@@ -56,7 +58,13 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
     for (peer, addresses) in &identity.peers {
         healer.learn(*peer, addresses, now());
     }
-    println!("ready {} of mesh {}", claims.name, claims.mesh_name);
+    let watched = Watched::new(net.handle.clone());
+    watched.turned(wall().0);
+    let http = match settings.http()? {
+        Some(at) => format!(" http={}", http::serve(at, watched.clone(), &mut tasks).await?),
+        None => String::new(),
+    };
+    println!("ready {} of mesh {}{http}", claims.name, claims.mesh_name);
     let mut tick = interval(TICK);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
@@ -65,7 +73,8 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             event = net.events.recv() => match event {
-                Some(NetEvent::Listening { address }) => pulse.listen(address),
+                Some(NetEvent::Listening { address }) => tracing::info!(address, "listening"),
+                Some(NetEvent::Announce { addresses }) => pulse.addresses = addresses,
                 Some(event) => {
                     join_site(&mut topics, &event, &net.handle);
                     take(&mut healer, event, now());
@@ -73,7 +82,10 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
                 None => bail!("the network ended"),
             },
             Some(_) = net.enrolments.recv() => {} // Dropped: whoever asks is told that this node does not enrol.
-            _ = tick.tick() => dial(&mut healer, &net.handle, now()),
+            _ = tick.tick() => {
+                watched.turned(wall().0);
+                dial(&mut healer, &net.handle, now());
+            }
             _ = heartbeat.tick() => pulse.beat(&topics.presence(), &net.handle)?,
         }
     }
@@ -89,13 +101,6 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn listen(&mut self, address: String) {
-        if self.addresses.len() < MAX_ADDRESSES {
-            tracing::info!(address, "listening");
-            self.addresses.push(address);
-        }
-    }
-
     fn beat(&mut self, topic: &str, net: &NetHandle) -> Result<()> {
         self.seq += 1;
         let presence = Presence {

@@ -33,6 +33,7 @@ pub mod keys;
 pub mod manifest;
 pub mod marks;
 pub mod presence;
+mod reach;
 pub mod sabotage;
 mod time;
 pub mod token;
