@@ -129,10 +129,8 @@ fn who_writes_for_all_brings_its_certificate_once() {
 fn statuses_of_two_strangers_introduce_both() {
     let of = tasks_of(1, 0);
     let (mut a, mut b, mut far) = (edge(0, "shop"), edge(1, "plant"), edge(2, "depot"));
-    let by_a = a
-        .state
-        .write(&Scope::Mesh, of.doc(), vec![names_app(&of), status(0, 1, 0, TaskState::Running)], NOW)
-        .unwrap();
+    let by_a =
+        a.state.write(&Scope::Mesh, of.doc(), vec![names_app(&of), status(0, 1, 0, TaskState::Running)], NOW).unwrap();
     assert_eq!(b.receive(&by_a), Outcome::Applied { released: 0 });
     let by_b = b.state.write(&Scope::Mesh, of.doc(), vec![status(1, 1, 1, TaskState::Running)], NOW).unwrap();
     assert_eq!(far.receive(&by_b), Outcome::Orphan, "it follows from what is not here yet");
