@@ -66,6 +66,22 @@ impl Digests {
         scope.root.take();
     }
 
+    /// Nothing is held of a document any more.
+    pub(crate) fn remove(&mut self, scope: &Scope, doc: &DocId) {
+        let Some(digests) = self.0.get_mut(scope) else { return };
+        if let Some(bucket) = digests.buckets.get_mut(&bucket_of(doc)) {
+            bucket.docs.remove(doc);
+            bucket.digest.take();
+            if bucket.docs.is_empty() {
+                digests.buckets.remove(&bucket_of(doc));
+            }
+        }
+        digests.root.take();
+        if digests.buckets.is_empty() {
+            self.0.remove(scope);
+        }
+    }
+
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         self.0.keys().cloned().collect()
     }
@@ -116,6 +132,11 @@ mod tests {
             (0..BUCKETS).filter(|n| one.buckets(&Scope::Mesh)[*n] != two.buckets(&Scope::Mesh)[*n]).collect();
         assert_eq!(differ, [9]);
         assert_eq!(two.bucket(&Scope::Mesh, 9), [(doc(9), [0; 16])]);
+        for n in 0..50 {
+            one.remove(&Scope::Mesh, &doc(n));
+        }
+        assert_eq!(one.root(&Scope::Mesh), empty);
+        assert!(one.scopes().is_empty());
         let site = Scope::Site("a".parse().unwrap());
         assert_eq!(one.root(&site), empty, "nothing is held of another scope");
     }

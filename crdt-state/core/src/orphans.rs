@@ -71,6 +71,28 @@ impl Orphans {
         }
     }
 
+    /// A change that waited elsewhere is ready to be judged again.
+    pub(crate) fn ready(&mut self, change: SignedChange) {
+        self.ready.push_back(change);
+    }
+
+    /// A held change.
+    pub(crate) fn get(&self, hash: &Digest) -> Option<&SignedChange> {
+        self.by_hash.get(hash).and_then(|number| self.held.get(number)).map(|orphan| &orphan.change)
+    }
+
+    /// Takes a change out.
+    pub(crate) fn take(&mut self, hash: &Digest) -> Option<SignedChange> {
+        let number = *self.by_hash.get(hash)?;
+        self.remove(number).map(|orphan| orphan.change)
+    }
+
+    /// Takes all out, the oldest first.
+    pub(crate) fn drain(&mut self) -> Vec<SignedChange> {
+        let numbers: Vec<u64> = self.held.keys().copied().collect();
+        numbers.into_iter().filter_map(|number| self.remove(number)).map(|orphan| orphan.change).collect()
+    }
+
     pub(crate) fn pop_ready(&mut self) -> Option<SignedChange> {
         self.ready.pop_front()
     }

@@ -164,6 +164,11 @@ impl Healer {
         ANCHORS.saturating_sub(self.peers.values().filter(|p| p.connected && p.anchor).count())
     }
 
+    /// A peer is no member any more: it is dialled no more.
+    pub fn forget(&mut self, node: &NodeId) -> bool {
+        self.peers.remove(node).is_some()
+    }
+
     /// When [`Healer::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
         let (room, anchors) = (self.room() > 0, self.anchors_missing() > 0);

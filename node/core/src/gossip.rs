@@ -58,8 +58,12 @@ impl Node {
             .filter(|(key, value)| current(key).as_ref() != Some(value))
             .map(|(key, value)| (key.to_owned(), Some(value)))
             .collect();
-        self.state.add_member(self.config.chain.clone(), now.wall)?;
-        if !ops.is_empty() {
+        match self.state.add_member(self.config.chain.clone(), now.wall) {
+            // It runs on, to tell its owner.
+            Ok(_) | Err(holm_state::StateError::Revoked) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !ops.is_empty() && self.may_write(now).is_ok() {
             self.write(&self.claims.home(), doc, ops, now)?;
         }
         Ok(())
@@ -148,7 +152,7 @@ impl Node {
         {
             return self.count("presence_of_another");
         }
-        let Some(member) = self.state.members().get(&source) else {
+        let Some(member) = self.state.members().get(&source).filter(|member| !member.revoked) else {
             // Until its certificate is known, by an introduction or by repair, it is a stranger.
             return self.count("presence_of_unknown");
         };
@@ -168,12 +172,14 @@ impl Node {
 
     /// Two members that only know a third one in common learn of each other here.
     fn introduce(&mut self, now: Now, source: NodeId, chain: CertChain) -> Option<()> {
-        if self.state.members().contains_key(&source) {
+        if self.state.members().get(&source).is_some_and(|member| member.chain == chain) {
             return Some(());
         }
         let subject = chain.verify(&self.config.mesh).ok()?.subject;
         sometimes!("a member introduces itself by heartbeat");
-        (subject == source && self.state.add_member(chain, now.wall).is_ok()).then(|| self.refresh_members(now.mono))
+        (subject == source && self.state.add_member(chain, now.wall).is_ok()).then(|| {
+            self.refresh_members(now.mono);
+        })
     }
 
     pub(crate) fn enqueue(&mut self, incoming: Incoming) {

@@ -354,7 +354,9 @@ impl Engine {
                 let what = format!("{:?}", event.kind);
                 self.note(Some(host), &what, &detail);
             }
-            Effect::Enrolled { .. } => {}
+            Effect::Distrust(distrust) => self.distrust(host, distrust),
+            // Certificates do not end in the simulated world.
+            Effect::Enrolled { .. } | Effect::Present(_) | Effect::PeerRenewed(_) | Effect::Renew { .. } => {}
         }
     }
 
