@@ -75,9 +75,7 @@ fn home_gateways(scene: &Scene) -> Result<()> {
 
 /// A service of three.
 fn spread(name: &str) -> String {
-    format!(
-        "name = '{name}'\ntype = 'service'\nreplicas = 3\n[run.process]\ncommand = ['/bin/sleep', '100000']\n"
-    )
+    format!("name = '{name}'\ntype = 'service'\nreplicas = 3\n[run.process]\ncommand = ['/bin/sleep', '100000']\n")
 }
 
 fn a_new_address(scene: &Scene) -> Result<()> {

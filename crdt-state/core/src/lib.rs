@@ -27,7 +27,8 @@
 //! let mut state = State::open(mesh, key.clone(), Incarnation(1), Box::new(disk.clone()))?;
 //! let doc = DocId::node(&key.node_id());
 //! let ops = vec![(keys_of::CERT.to_owned(), Some(Value::Bytes(chain.encode()?)))];
-//! let change = state.write(&Scope::Mesh, doc, ops, Wall(0))?;
+//! let home = Scope::Site("s".parse()?); // a node's document is at its site
+//! let change = state.write(&home, doc, ops, Wall(0))?;
 //! while let Some(batch) = state.take_batch() {
 //!     disk.write(&batch)?; // the batch asks for a sync: the change was written here
 //!     state.persisted(); // only now may anyone hear of `change`

@@ -15,7 +15,7 @@ mod wrap;
 use crate::{
     EnrolRequest, RenewRequest,
     counters::{Count, Counters},
-    hello::{Answer, Hello, MAX_HELLO, MAX_WELCOME, NOT_A_MEMBER, clip},
+    hello::{Answer, Bond, Hello, MAX_HELLO, MAX_WELCOME, NOT_A_MEMBER, clip},
     ids,
     limits::Limits,
     transport::Link,
@@ -86,7 +86,7 @@ pub(crate) enum GateError {
 /// second connection of the same peer may pass while the first one closes.
 #[derive(Debug, Default)]
 struct Admitted {
-    chains: BTreeMap<PeerId, (CertChain, Incarnation)>,
+    chains: BTreeMap<PeerId, (CertChain, Bond)>,
     order: VecDeque<PeerId>,
 }
 
@@ -176,21 +176,25 @@ impl GateShared {
         lock(&self.distrust).voids(chain)
     }
 
-    /// The chain and incarnation with which `peer` last passed.
-    pub(crate) fn shown_by(&self, peer: &PeerId) -> Option<(CertChain, Incarnation)> {
+    /// The chain and the bond with which `peer` last passed.
+    pub(crate) fn shown_by(&self, peer: &PeerId) -> Option<(CertChain, Bond)> {
         lock(&self.admitted).chains.get(peer).cloned()
     }
 
     /// The last step: the connection becomes the swarm's.
-    async fn admit(&self, peer: PeerId, chain: CertChain, incarnation: Incarnation) {
-        self.lives.make_way(peer, incarnation).await;
-        self.note_admitted(peer, chain, incarnation);
+    async fn admit(&self, peer: PeerId, chain: CertChain, bond: Bond) {
+        self.lives.make_way(peer, bond).await;
+        self.note_admitted(peer, chain, bond);
         self.counters.bump(Count::GatePassed);
     }
 
-    fn note_admitted(&self, peer: PeerId, chain: CertChain, incarnation: Incarnation) {
+    fn own_bond(&self, peer: &PeerId) -> Bond {
+        Bond { incarnation: self.incarnation, losses: self.lives.losses(peer) }
+    }
+
+    fn note_admitted(&self, peer: PeerId, chain: CertChain, bond: Bond) {
         let mut admitted = lock(&self.admitted);
-        if admitted.chains.insert(peer, (chain, incarnation)).is_none() {
+        if admitted.chains.insert(peer, (chain, bond)).is_none() {
             admitted.order.push_back(peer);
         }
         while admitted.order.len() > self.max_admitted {
@@ -225,8 +229,8 @@ impl GateShared {
             Err(e) => return Err(e.into()),
         };
         match hello {
-            Ok(Hello::Member { chain, incarnation }) => match self.check(&peer, &chain) {
-                Ok(chain) => self.welcome(peer, talk, chain, incarnation).await,
+            Ok(Hello::Member { chain, bond }) => match self.check(&peer, &chain) {
+                Ok(chain) => self.welcome(peer, talk, chain, bond).await,
                 Err(reason) => self.refuse(talk, reason).await,
             },
             Ok(Hello::Enrol { token, name }) => self.enrol(peer, talk, &token, name).await,
@@ -235,23 +239,19 @@ impl GateShared {
         }
     }
 
-    async fn welcome(
-        &self,
-        peer: PeerId,
-        mut talk: Talk,
-        chain: CertChain,
-        incarnation: Incarnation,
-    ) -> Result<Link, GateError> {
-        if self.lives.later_is_connected(&peer, incarnation) {
+    async fn welcome(&self, peer: PeerId, mut talk: Talk, chain: CertChain, bond: Bond) -> Result<Link, GateError> {
+        if self.lives.later_is_connected(&peer, bond.incarnation) {
             self.counters.bump(Count::GateRefused);
             self.answer_and_leave(&mut talk, &Answer::Superseded).await?;
             return Err(GateError::Refused("a later process with its identity is connected".to_owned()));
         }
+        // Before our own bond is told: what has to go now is a loss to us, too.
+        self.lives.make_way(peer, bond).await;
         let own = lock(&self.chain).clone();
-        talk.send(&encoded(&Answer::Welcome { chain: own, incarnation: self.incarnation })?).await?;
+        talk.send(&encoded(&Answer::Welcome { chain: own, bond: self.own_bond(&peer) })?).await?;
         // Without the acknowledgement a peer that refuses us would appear and vanish again.
         talk.receive(0).await?;
-        self.admit(peer, chain, incarnation).await;
+        self.admit(peer, chain, bond).await;
         Ok((peer, talk.finish()))
     }
 
@@ -272,14 +272,14 @@ impl GateShared {
     async fn greet(&self, peer: PeerId, muxer: StreamMuxerBox) -> Result<Link, GateError> {
         let mut talk = Talk::open(muxer).await?;
         let chain = lock(&self.chain).clone();
-        let hello = Hello::Member { chain, incarnation: self.incarnation }
+        let hello = Hello::Member { chain, bond: self.own_bond(&peer) }
             .encode()
             .map_err(|e| GateError::Protocol(e.to_string()))?;
         talk.send(&hello).await?;
         let answer = talk.receive(MAX_WELCOME).await?;
         let outcome = match Answer::decode(&answer) {
-            Ok(Answer::Welcome { chain, incarnation }) => {
-                self.check(&peer, &chain).map(|chain| (chain, incarnation)).map_err(GateError::Refused)
+            Ok(Answer::Welcome { chain, bond }) => {
+                self.check(&peer, &chain).map(|chain| (chain, bond)).map_err(GateError::Refused)
             }
             Ok(Answer::Refused { reason }) => {
                 // Best effort: it may have hung up already.
@@ -294,9 +294,9 @@ impl GateShared {
             Err(e) => Err(GateError::Protocol(clip(&e.to_string()))),
         };
         match outcome {
-            Ok((chain, incarnation)) => {
+            Ok((chain, bond)) => {
                 talk.send(&[]).await?;
-                self.admit(peer, chain, incarnation).await;
+                self.admit(peer, chain, bond).await;
                 Ok((peer, talk.finish()))
             }
             Err(error) => {

@@ -18,16 +18,25 @@ pub(crate) const MAX_REASON: usize = 512;
 /// What a stranger is told, and nothing else.
 pub(crate) const NOT_A_MEMBER: &str = "not a member of this mesh";
 
+/// How often one side of a bond began anew: what was made at a lower count is gone for that side, whatever it looks like to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub(crate) struct Bond {
+    /// Which life of the sender's process speaks.
+    pub(crate) incarnation: Incarnation,
+    /// Grows whenever this life of the sender loses its last connection to the receiver.
+    pub(crate) losses: u64,
+}
+
 /// What the dialling side says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Hello {
     /// I am a member: my certificate chain.
-    #[serde(rename = "member/1")]
+    #[serde(rename = "member/2")]
     Member {
         #[serde(with = "serde_bytes")]
         chain: Vec<u8>,
-        /// Which life of the sender's process speaks.
-        incarnation: Incarnation,
+        /// What the sender knows of its connections to the receiver.
+        bond: Bond,
     },
     /// I want to become one.
     #[serde(rename = "enrol/1")]
@@ -44,12 +53,12 @@ pub(crate) enum Hello {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// So am I: my chain.
-    #[serde(rename = "welcome/1")]
+    #[serde(rename = "welcome/2")]
     Welcome {
         #[serde(with = "serde_bytes")]
         chain: Vec<u8>,
-        /// Which life of the sender's process speaks.
-        incarnation: Incarnation,
+        /// What the sender knows of its connections to the receiver.
+        bond: Bond,
     },
     /// You are one now.
     #[serde(rename = "enrolled/1")]
@@ -126,7 +135,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_hello_survives_its_encoding(chain in prop::collection::vec(any::<u8>(), 0..MAX_CHAIN_BYTES)) {
-            let hello = Hello::Member { chain, incarnation: Incarnation(7) };
+            let hello = Hello::Member { chain, bond: Bond { incarnation: Incarnation(7), losses: 1 } };
             prop_assert_eq!(Hello::decode(&hello.encode().unwrap()).unwrap(), hello);
         }
 
@@ -146,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_chain_over_its_bound_is_refused() {
-        let hello = Hello::Member { chain: vec![0; MAX_CHAIN_BYTES + 1], incarnation: Incarnation(1) };
+        let hello = Hello::Member { chain: vec![0; MAX_CHAIN_BYTES + 1], bond: Bond::default() };
         assert!(Hello::decode(&hello.encode().unwrap()).is_err());
     }
 

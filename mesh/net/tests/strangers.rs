@@ -35,12 +35,18 @@ async fn connection(key: identity::Keypair, address: &str) -> quic::Connection {
 /// A member's first words, as the protocol has them.
 #[derive(Serialize)]
 enum Hello {
-    #[serde(rename = "member/1")]
+    #[serde(rename = "member/2")]
     Member {
         #[serde(with = "serde_bytes")]
         chain: Vec<u8>,
-        incarnation: Incarnation,
+        bond: Bond,
     },
+}
+
+#[derive(Serialize)]
+struct Bond {
+    incarnation: Incarnation,
+    losses: u64,
 }
 
 /// What the node answers to these bytes, until it hangs up.
@@ -103,7 +109,7 @@ async fn a_stolen_certificate_is_worth_nothing_without_its_key() {
     let mut friend = authority.node(3, &[QUIC]).await;
     // The canonical hello of a true member.
     let chain = authority.chain(friend.id).encode().unwrap();
-    let hello = Hello::Member { chain, incarnation: Incarnation(1) };
+    let hello = Hello::Member { chain, bond: Bond { incarnation: Incarnation(1), losses: 0 } };
     let hello = cbor::to_vec("hello", &hello).unwrap();
     let length = u16::try_from(hello.len()).unwrap();
     let frame = [length.to_be_bytes().as_slice(), &hello].concat();

@@ -68,7 +68,7 @@ impl Task {
         // The gate let it pass, so both are known, unless it was denied in between.
         let known = ids::node_of(&peer).zip(self.gate.shown_by(&peer));
         let trusted = |node: &_, chain: &_| !self.gate.is_denied(node) && !self.gate.is_void(chain);
-        let Some((node, (chain, incarnation))) = known.filter(|(node, (chain, _))| trusted(node, chain)) else {
+        let Some((node, (chain, bond))) = known.filter(|(node, (chain, _))| trusted(node, chain)) else {
             self.swarm.close_connection(id);
             return;
         };
@@ -76,7 +76,7 @@ impl Task {
         let connection = Connection { id, dialled: endpoint.is_dialer(), relayed };
         let now = self.now();
         if self.peers.up(peer, node, &chain, connection, now) {
-            self.gate.lives.up(peer, incarnation);
+            self.gate.lives.up(peer, bond);
             let address = address::text(endpoint.get_remote_address()).unwrap_or_default();
             self.outlet.fact(NetEvent::PeerUp { node, chain, address, relayed }, None);
         }
