@@ -136,19 +136,23 @@ fn what_honest_nodes_built_upon_is_accepted_after_all() {
 }
 
 #[test]
-fn a_change_that_is_refused_vouches_for_nothing() {
-    let (mut a, mut thief, mut liar) = (Peer::new(0), Peer::new(1), Peer::new(2));
-    let late = edit(&mut thief, 5);
-    revoke(&mut a, 1);
-    let before = a.believes();
-    refused(a.receive(&late));
-    liar.receive(&late);
-    let good = edit(&mut liar, 6);
-    let mut wire = good.change.clone();
-    wire.start_op += 5;
-    let forged = holm_types::change::SignedChange::sign(&mesh(), Scope::Mesh, app_doc(), good.hash, wire, &key(2));
-    assert!(matches!(a.receive(&forged), Outcome::Refused(_)));
-    assert_eq!(a.believes(), before, "nothing of the thief's got in with it");
+fn of_two_revocations_both_have_to_let_a_change_count() {
+    let (mut a, mut thief) = (Peer::new(0), Peer::new(1));
+    let all: Vec<SignedChange> = (1..5).map(|n| edit(&mut thief, n)).collect();
+    for change in &all[..3] {
+        a.receive(change);
+    }
+    let knows_three = revoke(&mut a, 1);
+    let mut b = Peer::new(2);
+    b.receive(&all[0]);
+    let said = revocation(id(1), 2, b.state.cut_of(&id(1)));
+    let knows_one = publish(&mut b, &said, None, &authority());
+    for order in [[&knows_three, &knows_one], [&knows_one, &knows_three]] {
+        let mut peer = Peer::new(3);
+        all.iter().for_each(|change| drop(peer.receive(change)));
+        order.into_iter().flatten().for_each(|change| drop(peer.receive(change)));
+        assert_eq!(peer.state.apps()[&app_doc()].manifest.replicas, Some(1));
+    }
 }
 
 #[test]

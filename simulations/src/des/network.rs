@@ -11,7 +11,7 @@ use super::{
 };
 use crate::scenario::random::mix;
 use holm_node_core::Input;
-use holm_types::NodeId;
+use holm_types::{NodeId, distrust::Distrust};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
