@@ -63,10 +63,9 @@ impl Engine {
     /// A host trusts some no more: it closes its connections with them.
     pub(super) fn distrust(&mut self, host: HostIndex, distrust: Arc<Distrust>) {
         self.hosts[host].distrust = distrust;
-        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
-        for peer in peers.into_iter().filter(|peer| self.refuses(host, *peer)) {
-            self.detach(host, peer, true);
-        }
+        let peers = self.hosts[host].ends.keys().copied();
+        let cut: Vec<HostIndex> = peers.filter(|peer| self.refuses(host, *peer)).collect();
+        cut.into_iter().for_each(|peer| self.detach(host, peer, true));
     }
 
     /// The way to another host: direct (`Some(None)`), over a relay, or none.
