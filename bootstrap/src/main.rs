@@ -6,6 +6,7 @@
 mod environment;
 mod identity;
 mod meeting;
+mod renewal;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};

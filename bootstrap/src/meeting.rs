@@ -1,6 +1,10 @@
 //! Where members meet: connections are kept, gossip is passed on, nothing is remembered.
 
-use crate::{environment::wall, identity::Identity};
+use crate::{
+    environment::wall,
+    identity::Identity,
+    renewal::{self, Renewal},
+};
 use anyhow::{Context as _, Result, bail};
 use holm_mesh_core::{
     healer::{Config, Healer},
@@ -42,10 +46,14 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
     for topic in topics.all() {
         net.handle.try_send(NetCommand::Subscribe(topic));
     }
+    // This server renews nobody's.
+    drop(net.renewals);
+    let mut renewal = Renewal::new(&identity);
+    let mut renewal_look = interval(renewal::LOOK);
     let mut pulse = Pulse {
         node: identity.key.node_id(),
         incarnation: identity.incarnation,
-        chain: identity.chain,
+        chain: identity.chain.clone(),
         seq: 0,
         addresses: Vec::new(),
     };
@@ -73,6 +81,15 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
                 None => bail!("the network ended"),
             },
             Some(_) = net.enrolments.recv() => {} // Dropped: whoever asks is told that this node does not enrol.
+            chain = renewal.next() => if let Some(chain) = chain {
+                tracing::info!("the certificate was renewed");
+                if let Err(error) = identity.keep(&chain) {
+                    tracing::warn!(error = %format!("{error:#}"), "the renewed certificate is not written down");
+                }
+                net.handle.try_send(NetCommand::Present(chain.clone()));
+                pulse.chain = chain;
+            },
+            _ = renewal_look.tick() => renewal.look(healer.known()),
             _ = tick.tick() => dial(&mut healer, &net.handle, now()),
             _ = heartbeat.tick() => pulse.beat(&topics.presence(), &net.handle)?,
         }

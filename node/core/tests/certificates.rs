@@ -254,12 +254,8 @@ impl World {
     }
 
     fn apply(&mut self, n: u8) -> Result<Value, ApiError> {
-        let params = ApplyParams {
-            manifest: None,
-            text: Some(APP.into()),
-            expected_revision: None,
-            idempotency_key: None,
-        };
+        let params =
+            ApplyParams { manifest: None, text: Some(APP.into()), expected_revision: None, idempotency_key: None };
         self.ask(n, Request::AppApply(params))
     }
 
