@@ -1,7 +1,11 @@
 //! What the revocations that hold mean for certificates: one rule, asked by the gate in the transport and by
 //! those who judge changes.
 
-use crate::{NodeId, cert::CertChain, revocation::Signer};
+use crate::{
+    NodeId,
+    cert::CertChain,
+    revocation::{Revocation, Signer},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is not trusted any more.
@@ -13,7 +17,26 @@ pub struct Distrust {
     issuers: BTreeMap<NodeId, BTreeSet<NodeId>>,
 }
 
+/// Whether a revocation holds, given those `above` of its signer: an issuer's holds if nobody revoked the issuer, or
+/// left it this revocation. Only the authority revokes issuers, so nothing depends on itself.
+pub fn holds<'a>(said: &Revocation, above: impl IntoIterator<Item = (&'a Signer, &'a Revocation)>) -> bool {
+    let mut above = above.into_iter().filter(|(signer, _)| **signer == Signer::Authority);
+    above.all(|(_, revocation)| revocation.upholds.contains(&said.id))
+}
+
 impl Distrust {
+    /// What all these revocations mean together.
+    pub fn of(words: &[(&Signer, &Revocation)]) -> Distrust {
+        let mut distrust = Distrust::default();
+        for (signer, said) in words {
+            let above = words.iter().filter(|(_, above)| Some(above.subject) == signer.issuer()).copied();
+            if holds(said, above) {
+                distrust.add(said.subject, (*signer).clone(), &said.keeps.iter().copied().collect());
+            }
+        }
+        distrust
+    }
+
     /// `signer` revoked `subject`; if that was an issuer, `keeps` are the members certified by it that stay.
     pub fn add(&mut self, subject: NodeId, signer: Signer, keeps: &BTreeSet<NodeId>) {
         if signer == Signer::Authority {

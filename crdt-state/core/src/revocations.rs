@@ -4,13 +4,10 @@ use crate::members::Member;
 use holm_types::{
     ActorId, DocId, NodeId,
     cert::CertChain,
-    distrust::Distrust,
+    distrust::{self, Distrust},
     revocation::{Revocation, SignedPart, Signer},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// One whole revocation.
 #[derive(Debug)]
@@ -18,7 +15,6 @@ struct Held {
     signer: Signer,
     said: Revocation,
     cut: BTreeMap<(DocId, ActorId), u64>,
-    keeps: BTreeSet<NodeId>,
 }
 
 /// Which revocation a part belongs to: subject, issuer, id.
@@ -48,8 +44,7 @@ impl Revocations {
         }
         let Some(said) = Revocation::join(parts.iter()) else { return false };
         let cut = said.cut.iter().map(|cut| ((cut.doc, cut.actor(&said.subject)), cut.seq)).collect();
-        let keeps = said.keeps.iter().copied().collect();
-        self.held.entry(said.subject).or_default().push(Held { signer, said, cut, keeps });
+        self.held.entry(said.subject).or_default().push(Held { signer, said, cut });
         self.parts.remove(&which);
         self.distrust = Arc::new(self.distrusted());
         true
@@ -59,20 +54,14 @@ impl Revocations {
         self.held.get(subject).into_iter().flatten()
     }
 
-    /// Whether a revocation holds: those of an issuer that was itself revoked hold if that leaves them. Only
-    /// the authority revokes issuers, so nothing depends on itself here.
     fn holds(&self, held: &Held) -> bool {
-        let Some(issuer) = held.signer.issuer() else { return true };
-        let mut revoked = self.of(&issuer).filter(|above| above.signer == Signer::Authority);
-        revoked.all(|above| above.said.upholds.contains(&held.said.id))
+        let above = held.signer.issuer().and_then(|issuer| self.held.get(&issuer));
+        distrust::holds(&held.said, above.into_iter().flatten().map(|above| (&above.signer, &above.said)))
     }
 
     fn distrusted(&self) -> Distrust {
-        let mut distrust = Distrust::default();
-        for held in self.held.values().flatten().filter(|held| self.holds(held)) {
-            distrust.add(held.said.subject, held.signer.clone(), &held.keeps);
-        }
-        distrust
+        let words: Vec<_> = self.held.values().flatten().map(|held| (&held.signer, &held.said)).collect();
+        Distrust::of(&words)
     }
 
     /// What they mean for certificates.
