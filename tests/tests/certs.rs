@@ -40,7 +40,6 @@ struct Cert {
 #[derive(Debug, Deserialize)]
 struct Row {
     id: String,
-    name: String,
     state: String,
     path: String,
     revoked: bool,
