@@ -125,6 +125,7 @@ fn the_library_is_whole_and_says_what_it_is_about() {
         FaultKind::Upgrade,
         FaultKind::Reconnect,
         FaultKind::Liar,
+        FaultKind::Revoke,
     ];
     assert_eq!(kinds, all.into(), "every kind of fault is in the library");
 }

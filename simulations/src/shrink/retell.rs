@@ -247,7 +247,8 @@ fn write_fault(out: &mut String, names: &Names<'_>, fault: &PlannedFault) -> std
         | Trouble::RelayDown { .. }
         | Trouble::NatRebind { .. }
         | Trouble::Upgrade { .. }
-        | Trouble::Reconnect { .. } => {}
+        | Trouble::Reconnect { .. }
+        | Trouble::Revoke { .. } => {}
     }
     writeln!(out, "hosts = {}", names.hosts(&fault.trouble.hosts()))
 }

@@ -56,7 +56,7 @@ impl State {
                 Outcome::Known
             }
             Ok(Verdict::Waits(want)) => {
-                if !self.orphans.contains(&change.hash) {
+                if !self.orphans.contains(&change) {
                     self.counters.add("orphaned", 1);
                     self.hold(change, want);
                 }
@@ -74,7 +74,7 @@ impl State {
 
     /// Said once of each: a peer that has not heard of the revocation sends it again and again.
     fn refuse_cut(&mut self, change: &SignedChange, now: Wall) -> Outcome {
-        if !self.held.contains(&change.hash) {
+        if !self.held.contains(change) {
             return self.refuse(change, &Refusal::Authority(CUT.into()), now);
         }
         Outcome::Refused(CUT.to_owned())

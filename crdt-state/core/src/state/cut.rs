@@ -59,7 +59,7 @@ impl State {
             }
         }
         for ancestor in ancestors {
-            self.held.take(&ancestor.hash);
+            self.held.take(ancestor);
         }
         self.admit_as(signed, false)
     }
@@ -79,7 +79,7 @@ impl State {
             if document.graph().get(&hash).is_some() || !seen.insert(hash) {
                 continue;
             }
-            match self.held.get(&hash).filter(|held| held.doc == signed.doc) {
+            match self.held.beside(signed, hash) {
                 Some(held) => {
                     open.extend(&held.change.deps);
                     found.push(held.clone());
