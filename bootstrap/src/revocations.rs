@@ -61,7 +61,9 @@ impl Revocations {
         let issuers = self.connected.values().filter_map(|chain| chain.issuer()).map(|issuer| issuer.subject);
         let subjects: BTreeSet<NodeId> = self.connected.keys().copied().chain(issuers).collect();
         let docs: Vec<_> = subjects.iter().map(|subject| (DocId::revocation(subject), Vec::new())).collect();
-        let want = |docs: &[(DocId, Vec<_>)]| Message::Want { scope: Scope::Mesh, docs: docs.to_vec() }.encode().ok();
+        let want = |docs: &[(DocId, Vec<_>)]| {
+            Message::Want { scope: Scope::Mesh, docs: docs.to_vec(), more: false }.encode().ok()
+        };
         Some((member, docs.chunks(MAX_WANTED).filter_map(want).collect()))
     }
 

@@ -3,16 +3,17 @@
 //! one node goes, only the apps that it coordinated change hands.
 
 use holm_types::{
-    Digest, DocId, Label, NodeId, Scope, Slot,
+    DocId, Label, NodeId, Scope, Slot,
     manifest::AppType,
     view::{AppView, Liveness, NodeView, View},
 };
 use std::cmp::Reverse;
 
-/// The weight of a node for an app: random to look at, the same everywhere.
+/// The weight of a node for an app: random to look at, the same everywhere. Both ids are the ends of hashes or keys already, so they are
+/// mixed and not hashed once more: a keeper asks for every app and node at every turn.
 pub fn weight(app: &DocId, node: &NodeId) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = Digest::of("holm rendezvous v1", &[&app.0, &node.0]).0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let last = |bytes: &[u8]| bytes.last_chunk::<8>().map_or(0, |chunk| u64::from_be_bytes(*chunk));
+    mixed(mixed(last(&app.0)) ^ last(&node.0))
 }
 
 /// The node that decides for an app, as `view` has it: of those that may and have described themselves,
@@ -54,10 +55,13 @@ pub(crate) fn live_in(view: &View, node: &NodeId) -> bool {
     view.nodes.get(node).is_some_and(|node| is_live(node.liveness))
 }
 
-/// The weight of a node for one slot, from its weight for the app. Mixed (the finaliser of
-/// splitmix64) rather than hashed anew, since placement asks for every slot and node.
+/// The weight of a node for one slot, from its weight for the app.
 pub(crate) fn slot_weight(app_weight: u64, slot: Slot) -> u64 {
-    let mut x = app_weight ^ u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed(app_weight ^ u64::from(slot).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The finaliser of splitmix64 (Steele, Lea and Flood, 2014).
+fn mixed(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)

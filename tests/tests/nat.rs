@@ -86,7 +86,11 @@ fn a_new_address(scene: &Scene) -> Result<()> {
     ensure!(new != old);
     // The gateway itself is told nothing. What is submitted behind it afterwards has to get out.
     mesh.node("gw-a").apply(&spread("after"))?;
-    let running = mesh.node("cloud-1").wait_running("after", 3)?;
-    ensure!(running.iter().any(|task| task.node == "cloud-1"), "{running:?}");
-    mesh.wait_acquainted()
+    mesh.node("cloud-1").wait_running("after", 3)?;
+    mesh.wait_acquainted()?;
+    // It hears and is heard as before.
+    mesh.node("cloud-1").apply(&spread("later"))?;
+    let running = mesh.node("gw-b").wait_running("later", 3)?;
+    ensure!(running.iter().any(|task| task.node == "gw-a"), "{running:?}");
+    Ok(())
 }

@@ -22,6 +22,7 @@
 //! would not itself have written ([`cbor::from_canonical`]).
 
 pub mod api;
+pub mod branch;
 pub mod cbor;
 pub mod cert;
 pub mod change;

@@ -99,7 +99,7 @@ mod wire;
 
 pub use authority::{TASKS_APP, TasksOf, may_deploy};
 pub use cache::{MAX_LOADED_CHANGES, MAX_LOADED_DOCUMENTS};
-pub use digest::{BUCKETS, DocDigest};
+pub use digest::DocDigest;
 pub use error::StateError;
 pub use members::Member;
 pub use memory::MemStore;

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use holm_state::Outcome;
-use holm_types::{DocId, DocKind, Scope, change::SignedChange, view::TaskState};
+use holm_types::{DocId, DocKind, Scope, branch::Branch, change::SignedChange, view::TaskState};
 use proptest::{prelude::*, sample::Index};
 
 /// A step of one of three writers.
@@ -152,7 +152,7 @@ proptest! {
             behind.receive(change);
         }
         let full = &peers[0].state;
-        let docs: Vec<DocId> = (0..=255).flat_map(|n| full.bucket(&Scope::Mesh, n)).map(|(doc, _)| doc).collect();
+        let docs: Vec<DocId> = full.documents(&Scope::Mesh, &Branch::ROOT, usize::MAX).into_iter().map(|(doc, _)| doc).collect();
         for doc in docs {
             loop {
                 let (sent, more) = full.changes_since(&doc, &behind.state.vector(&doc), max_bytes).unwrap();

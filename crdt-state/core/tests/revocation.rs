@@ -6,6 +6,7 @@ use common::*;
 use holm_state::{Outcome, StateError, revocation_ops};
 use holm_types::{
     DocId, NodeId, Scope,
+    branch::Branch,
     cert::{CertChain, Certificate, Claims, Role},
     change::{SignedChange, keys_of},
     keys::KeyPair,
@@ -287,9 +288,8 @@ fn work(peers: &mut [Peer], said: &mut [Vec<SignedChange>], steps: &[(u8, Step)]
 fn meet(peers: &mut [Peer]) {
     for _ in 0..12 {
         for (to, from) in [(0, 1), (1, 2), (2, 3), (3, 0), (1, 0), (2, 1), (3, 2), (0, 3)] {
-            let docs: Vec<DocId> =
-                (0..=255).flat_map(|n| peers[from].state.bucket(&Scope::Mesh, n)).map(|(doc, _)| doc).collect();
-            for doc in docs {
+            let docs = peers[from].state.documents(&Scope::Mesh, &Branch::ROOT, usize::MAX);
+            for (doc, _) in docs {
                 let have = peers[to].state.vector(&doc);
                 let (sent, _) = peers[from].state.changes_since(&doc, &have, usize::MAX).unwrap();
                 for bytes in sent {

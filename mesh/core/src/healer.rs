@@ -5,7 +5,10 @@
 use holm_types::{Mono, NodeId, presence::MAX_ADDRESSES, sometimes};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How eager the healer is.
 #[derive(Debug, Clone)]
@@ -38,6 +41,42 @@ struct Peer {
     next: Mono,
 }
 
+impl Peer {
+    /// When to dial it, unless it is connected, or nobody knows where it is.
+    fn due(&self) -> Option<Mono> {
+        (!self.connected && !self.addresses.is_empty()).then_some(self.next)
+    }
+}
+
+/// What is counted and ordered of all peers, so that nobody has to look at all of them at every turn.
+#[derive(Debug, Default)]
+struct Order {
+    /// Who is to be dialled, soonest first; and the anchors among them.
+    due: BTreeSet<(Mono, NodeId)>,
+    anchors_due: BTreeSet<(Mono, NodeId)>,
+    connected: usize,
+    anchors_connected: usize,
+}
+
+impl Order {
+    fn add(&mut self, node: NodeId, peer: &Peer) {
+        let due = peer.due().map(|at| (at, node));
+        self.due.extend(due);
+        self.anchors_due.extend(due.filter(|_| peer.anchor));
+        self.connected += usize::from(peer.connected);
+        self.anchors_connected += usize::from(peer.connected && peer.anchor);
+    }
+
+    fn remove(&mut self, node: NodeId, peer: &Peer) {
+        if let Some(at) = peer.due() {
+            self.due.remove(&(at, node));
+            self.anchors_due.remove(&(at, node));
+        }
+        self.connected -= usize::from(peer.connected);
+        self.anchors_connected -= usize::from(peer.connected && peer.anchor);
+    }
+}
+
 /// A peer to dial, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dial {
@@ -52,13 +91,24 @@ pub struct Dial {
 pub struct Healer {
     config: Config,
     peers: BTreeMap<NodeId, Peer>,
+    order: Order,
     rng: ChaCha8Rng,
 }
 
 impl Healer {
     /// Knows nobody yet. The seed feeds the jitter.
     pub fn new(config: Config, seed: u64) -> Healer {
-        Healer { config, peers: BTreeMap::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Healer { config, peers: BTreeMap::new(), order: Order::default(), rng }
+    }
+
+    /// Changes a peer, and keeps the order of all in step.
+    fn alter<T>(&mut self, node: &NodeId, change: impl FnOnce(&mut Peer) -> T) -> Option<T> {
+        let peer = self.peers.get_mut(node)?;
+        self.order.remove(*node, peer);
+        let result = change(peer);
+        self.order.add(*node, peer);
+        Some(result)
     }
 
     /// Learns where a member listens; newer addresses come first and push the oldest out.
@@ -67,113 +117,125 @@ impl Healer {
         if !self.peers.contains_key(&node) && self.peers.len() >= self.config.max_peers {
             return false;
         }
+        let fresh = |address: &&String| address.len() <= 256;
+        if let Some(peer) = self.peers.get(&node)
+            && addresses.iter().filter(fresh).all(|address| peer.addresses.contains(address))
+        {
+            return false;
+        }
         let delay = self.config.first;
-        let peer = self.peers.entry(node).or_insert(Peer {
+        self.peers.entry(node).or_insert(Peer {
             addresses: Vec::new(),
             connected: false,
             anchor: false,
             delay,
             next: now,
         });
-        let mut changed = false;
-        for address in addresses.iter().rev() {
-            if address.len() <= 256 && !peer.addresses.contains(address) {
-                peer.addresses.insert(0, address.clone());
-                changed = true;
+        let changed = self.alter(&node, |peer| {
+            let mut changed = false;
+            for address in addresses.iter().filter(fresh).rev() {
+                if !peer.addresses.contains(address) {
+                    peer.addresses.insert(0, address.clone());
+                    changed = true;
+                }
             }
-        }
-        peer.addresses.truncate(MAX_ADDRESSES);
-        if changed && !peer.connected {
-            peer.next = now;
-        }
-        changed
+            peer.addresses.truncate(MAX_ADDRESSES);
+            if changed && !peer.connected {
+                peer.next = now;
+            }
+            changed
+        });
+        changed == Some(true)
     }
 
     /// A peer holds the sites together: some of these are dialled whatever other connections there are.
     pub fn anchor(&mut self, node: NodeId) {
-        if let Some(peer) = self.peers.get_mut(&node) {
-            peer.anchor = true;
-        }
+        self.alter(&node, |peer| peer.anchor = true);
     }
 
     /// A connection is up.
     pub fn connected(&mut self, node: &NodeId) {
-        if let Some(peer) = self.peers.get_mut(node) {
+        let first = self.config.first;
+        self.alter(node, |peer| {
             peer.connected = true;
-            peer.delay = self.config.first;
-        }
+            peer.delay = first;
+        });
     }
 
     /// The last connection is gone: dial again soon, not at once, since the other side dials too.
     pub fn disconnected(&mut self, node: &NodeId, now: Mono) {
-        let wait = self.jittered(self.config.first);
-        if let Some(peer) = self.peers.get_mut(node) {
+        let first = self.config.first;
+        let wait = self.jittered(first);
+        self.alter(node, |peer| {
             peer.connected = false;
-            peer.delay = self.config.first;
+            peer.delay = first;
             peer.next = now.after(wait);
-        }
+        });
     }
 
     /// A peer spoke through others: it is there, so a long back-off makes no sense any more.
     pub fn sighted(&mut self, node: &NodeId, now: Mono) {
         let first = self.config.first;
-        if let Some(peer) = self.peers.get_mut(node)
-            && !peer.connected
-            && peer.delay > first * 8
-        {
-            sometimes!("a long wait before a dial is cut short");
+        if !self.peers.get(node).is_some_and(|peer| !peer.connected && peer.delay > first * 8) {
+            return;
+        }
+        sometimes!("a long wait before a dial is cut short");
+        self.alter(node, |peer| {
             peer.delay = first;
             peer.next = peer.next.min(now.after(first));
-        }
+        });
     }
 
     fn jittered(&mut self, d: Duration) -> Duration {
         d.mul_f64(self.rng.random_range(0.5..1.5))
     }
 
-    /// Whom to dial now.
+    /// Whom to dial now: anchors as long as some are missing, others as far as there is room.
     pub fn tick(&mut self, now: Mono) -> Vec<Dial> {
-        let (mut room, mut anchors) = (self.room(), self.anchors_missing());
-        let due: Vec<(NodeId, bool)> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.connected && !peer.addresses.is_empty() && peer.next <= now)
-            .map(|(node, peer)| (*node, peer.anchor))
+        let due = |order: &BTreeSet<(Mono, NodeId)>, limit: usize| -> Vec<NodeId> {
+            order.iter().take_while(|(at, _)| *at <= now).map(|(_, node)| *node).take(limit).collect()
+        };
+        let mut dials: Vec<Dial> = due(&self.order.anchors_due, self.anchors_missing())
+            .into_iter()
+            .filter_map(|node| self.dial(node, now))
             .collect();
-        let mut dials = Vec::new();
-        for (node, anchor) in due {
-            match anchor && anchors > 0 {
-                true => anchors -= 1,
-                false if room == 0 => continue,
-                false => room -= 1,
-            }
-            let jitter = self.rng.random_range(0.5..1.5);
-            let Some(peer) = self.peers.get_mut(&node) else { continue };
-            peer.next = now.after(peer.delay.mul_f64(jitter));
-            peer.delay = (peer.delay * 2).min(self.config.longest);
-            dials.push(Dial { peer: node, addresses: peer.addresses.clone() });
+        // An anchor that was dialled is not due again.
+        for node in due(&self.order.due, self.room()) {
+            dials.extend(self.dial(node, now));
         }
         dials
     }
 
+    fn dial(&mut self, node: NodeId, now: Mono) -> Option<Dial> {
+        let jitter = self.rng.random_range(0.5..1.5);
+        let longest = self.config.longest;
+        self.alter(&node, |peer| {
+            peer.next = now.after(peer.delay.mul_f64(jitter));
+            peer.delay = (peer.delay * 2).min(longest);
+            Dial { peer: node, addresses: peer.addresses.clone() }
+        })
+    }
+
     fn room(&self) -> usize {
-        self.config.degree.saturating_sub(self.peers.values().filter(|p| p.connected).count())
+        self.config.degree.saturating_sub(self.order.connected)
     }
 
     fn anchors_missing(&self) -> usize {
-        ANCHORS.saturating_sub(self.peers.values().filter(|p| p.connected && p.anchor).count())
+        ANCHORS.saturating_sub(self.order.anchors_connected)
     }
 
     /// A peer is no member any more: it is dialled no more.
     pub fn forget(&mut self, node: &NodeId) -> bool {
-        self.peers.remove(node).is_some()
+        let Some(peer) = self.peers.remove(node) else { return false };
+        self.order.remove(*node, &peer);
+        true
     }
 
     /// When [`Healer::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
-        let (room, anchors) = (self.room() > 0, self.anchors_missing() > 0);
-        let wanted = |p: &&Peer| !p.connected && !p.addresses.is_empty() && (room || anchors && p.anchor);
-        self.peers.values().filter(wanted).map(|p| p.next).min()
+        let room = self.order.due.first().filter(|_| self.room() > 0);
+        let anchors = self.order.anchors_due.first().filter(|_| self.anchors_missing() > 0);
+        room.into_iter().chain(anchors).map(|(at, _)| *at).min()
     }
 
     /// The peers and their addresses, for the peer store.

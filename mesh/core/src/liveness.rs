@@ -5,7 +5,7 @@
 
 use holm_types::{Mono, NodeId, presence::Presence, sometimes, view::Liveness};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -56,6 +56,34 @@ impl Member {
         }
         self.returns.push_back(now);
     }
+
+    /// When its silence means something more than it does now.
+    fn due(&self, config: &Config) -> Option<Mono> {
+        let tenths = match self.state {
+            Liveness::Alive => config.suspect_tenths,
+            Liveness::Suspect => config.dead_tenths,
+            Liveness::Dead | Liveness::Left => return None,
+        };
+        Some(self.heard_at.after(self.patience(tenths)))
+    }
+
+    fn patience(&self, tenths: u32) -> Duration {
+        self.interval * tenths / 10
+    }
+
+    fn overdue(&self, config: &Config, now: Mono) -> Option<Liveness> {
+        let silent = now.since(self.heard_at);
+        match self.state {
+            Liveness::Alive | Liveness::Suspect if silent >= self.patience(config.dead_tenths) => Some(Liveness::Dead),
+            Liveness::Alive if silent >= self.patience(config.suspect_tenths) => Some(Liveness::Suspect),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes a share of the time to speak.
+    fn shares_time(&self) -> bool {
+        self.near && matches!(self.state, Liveness::Alive | Liveness::Suspect)
+    }
 }
 
 /// What this node believes about the others.
@@ -63,21 +91,38 @@ impl Member {
 pub struct Members {
     config: Config,
     members: BTreeMap<NodeId, Member>,
+    /// When each member is due, soonest first: a keeper of ten thousand is not to look at all of them at every turn.
+    due: BTreeSet<(Mono, NodeId)>,
+    /// Members that share the time to speak.
+    speakers: u32,
     changes: Vec<(NodeId, Liveness)>,
 }
 
 impl Members {
     /// Nobody is known yet.
     pub fn new(config: Config) -> Members {
-        Members { config, members: BTreeMap::new(), changes: Vec::new() }
+        Members { config, members: BTreeMap::new(), due: BTreeSet::new(), speakers: 0, changes: Vec::new() }
+    }
+
+    /// Changes a member, and keeps what is counted and ordered of all members in step.
+    fn alter<T>(&mut self, node: &NodeId, change: impl FnOnce(&mut Member, &Config) -> T) -> Option<T> {
+        let member = self.members.get_mut(node)?;
+        let (due, shared) = (member.due(&self.config), member.shares_time());
+        let result = change(member, &self.config);
+        let (now_due, shares) = (member.due(&self.config), member.shares_time());
+        if due != now_due {
+            due.map(|at| self.due.remove(&(at, *node)));
+            self.due.extend(now_due.map(|at| (at, *node)));
+        }
+        self.speakers = self.speakers + u32::from(shares) - u32::from(shared);
+        Some(result)
     }
 
     /// A member is known to exist, from its certificate. It is suspect until it is heard, and
     /// dead when it stays silent: a node that starts alone gives the others time to speak first.
     /// It is `near` if it hears the same heartbeats as this node: of the same site, or speaking to all.
     pub fn expect(&mut self, node: NodeId, near: bool, now: Mono) {
-        if let Some(member) = self.members.get_mut(&node) {
-            member.near = near;
+        if self.alter(&node, |member, _| member.near = near).is_some() {
             return;
         }
         let member = Member {
@@ -90,19 +135,24 @@ impl Members {
             put_off: false,
             returns: VecDeque::new(),
         };
+        self.due.extend(member.due(&self.config).map(|at| (at, node)));
+        self.speakers += u32::from(member.shares_time());
         self.members.insert(node, member);
     }
 
     /// A node is no member any more: nothing is expected of it.
     pub fn forget(&mut self, node: &NodeId) {
-        self.members.remove(node);
+        if let Some(member) = self.members.remove(node) {
+            member.due(&self.config).map(|at| self.due.remove(&(at, *node)));
+            self.speakers -= u32::from(member.shares_time());
+        }
         self.changes.retain(|(changed, _)| changed != node);
     }
 
     /// A heartbeat of a member. Answers whether it says something new: an older incarnation or
     /// sequence is ignored, so a late or repeated message never brings a node back.
     pub fn heard(&mut self, presence: Presence, now: Mono) -> bool {
-        let Some(member) = self.members.get_mut(&presence.node) else { return false };
+        let Some(member) = self.members.get(&presence.node) else { return false };
         if let Some(last) = &member.presence
             && (presence.incarnation, presence.seq) <= (last.incarnation, last.seq)
         {
@@ -112,16 +162,18 @@ impl Members {
         if member.state == Liveness::Dead && holm_types::sabotaged!("a dead peer stays dead") {
             return false;
         }
-        member.heard_at = now;
-        member.put_off = false;
-        member.interval = Duration::from_millis(u64::from(presence.every_ms))
-            .clamp(self.config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL);
         let state = if presence.leaving { Liveness::Left } else { Liveness::Alive };
         let node = presence.node;
-        // One that was never heard has only begun late.
-        if member.presence.replace(presence).is_some() && member.state == Liveness::Dead {
-            member.returned(now);
-        }
+        self.alter(&node, |member, config| {
+            member.heard_at = now;
+            member.put_off = false;
+            member.interval = Duration::from_millis(u64::from(presence.every_ms))
+                .clamp(config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL);
+            // One that was never heard has only begun late.
+            if member.presence.replace(presence).is_some() && member.state == Liveness::Dead {
+                member.returned(now);
+            }
+        });
         self.set(node, state, now);
         true
     }
@@ -131,15 +183,16 @@ impl Members {
     /// member's death once and no more. When a link is mended, other words often come before the next
     /// heartbeat, and a node must not be held for dead while it is being heard.
     pub fn spoke(&mut self, node: &NodeId, direct: bool, now: Mono) {
-        let Some(member) = self.members.get_mut(node) else { return };
-        if !matches!(member.state, Liveness::Alive | Liveness::Suspect) || (member.put_off && !direct) {
-            return;
-        }
-        if member.state == Liveness::Suspect {
-            sometimes!("an overdue node speaks before it is held for dead");
-        }
-        member.put_off |= !direct;
-        member.heard_at = now;
+        self.alter(node, |member, _| {
+            if !matches!(member.state, Liveness::Alive | Liveness::Suspect) || (member.put_off && !direct) {
+                return;
+            }
+            if member.state == Liveness::Suspect {
+                sometimes!("an overdue node speaks before it is held for dead");
+            }
+            member.put_off |= !direct;
+            member.heard_at = now;
+        });
     }
 
     /// This node itself stood still for `gap`: it was suspended, or starved. What it did not hear in
@@ -148,6 +201,8 @@ impl Members {
         for member in self.members.values_mut() {
             member.heard_at = member.heard_at.after(gap);
         }
+        let due = |(node, member): (&NodeId, &Member)| Some((member.due(&self.config)?, *node));
+        self.due = self.members.iter().filter_map(due).collect();
     }
 
     /// The last connection to a member is gone: it is suspect at once. Only silence makes it
@@ -160,57 +215,35 @@ impl Members {
 
     /// Time passes.
     pub fn tick(&mut self, now: Mono) {
-        let due: Vec<_> = self
-            .members
-            .iter()
-            .filter_map(|(node, member)| self.overdue(member, now).map(|state| (*node, state)))
-            .collect();
-        for (node, state) in due {
-            self.set(node, state, now);
-        }
-    }
-
-    fn overdue(&self, member: &Member, now: Mono) -> Option<Liveness> {
-        let silent = now.since(member.heard_at);
-        match member.state {
-            Liveness::Alive | Liveness::Suspect if silent >= self.patience(member, self.config.dead_tenths) => {
-                Some(Liveness::Dead)
+        while let Some((at, node)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            match self.members.get(&node).and_then(|member| member.overdue(&self.config, now)) {
+                Some(state) => self.set(node, state, now),
+                // Not reached: who is due is overdue.
+                None => drop(self.due.remove(&(at, node))),
             }
-            Liveness::Alive if silent >= self.patience(member, self.config.suspect_tenths) => Some(Liveness::Suspect),
-            _ => None,
         }
-    }
-
-    fn patience(&self, member: &Member, tenths: u32) -> Duration {
-        member.interval * tenths / 10
     }
 
     fn set(&mut self, node: NodeId, state: Liveness, now: Mono) {
-        let Some(member) = self.members.get_mut(&node) else { return };
-        if member.state == state {
-            return;
+        let changed = self.alter(&node, |member, _| {
+            if member.state == state {
+                return false;
+            }
+            if member.state == Liveness::Dead && state == Liveness::Alive {
+                sometimes!("a dead node is alive again");
+            }
+            member.state = state;
+            member.dead_since = matches!(state, Liveness::Dead | Liveness::Left).then_some(now);
+            true
+        });
+        if changed == Some(true) {
+            self.changes.push((node, state));
         }
-        if member.state == Liveness::Dead && state == Liveness::Alive {
-            sometimes!("a dead node is alive again");
-        }
-        member.state = state;
-        member.dead_since = matches!(state, Liveness::Dead | Liveness::Left).then_some(now);
-        self.changes.push((node, state));
     }
 
     /// When [`Members::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
-        self.members
-            .values()
-            .filter_map(|member| {
-                let tenths = match member.state {
-                    Liveness::Alive => self.config.suspect_tenths,
-                    Liveness::Suspect => self.config.dead_tenths,
-                    Liveness::Dead | Liveness::Left => return None,
-                };
-                Some(member.heard_at.after(self.patience(member, tenths)))
-            })
-            .min()
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// Who changed since the last call, oldest first.
@@ -246,9 +279,7 @@ impl Members {
 
     /// How often this node should speak now.
     pub fn interval(&self) -> Duration {
-        let gone = |m: &&Member| matches!(m.state, Liveness::Dead | Liveness::Left);
-        let live = self.members.values().filter(|m| m.near && !gone(m)).count();
-        let bounded = Duration::from_secs(1) * (live as u32) / self.config.max_heard_per_second.max(1);
+        let bounded = Duration::from_secs(1) * self.speakers / self.config.max_heard_per_second.max(1);
         bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
     }
 }

@@ -108,7 +108,7 @@ impl Node {
         let chain = self.certify(claims)?;
         self.count_use(&grant, &subject)?;
         self.state.add_member(chain.clone(), now.wall).map_err(|e| e.to_string())?;
-        self.refresh_members(now.mono);
+        self.note_members(now.mono);
         Ok(Enrolment { chain, peers: self.told_peers(&grant.site) })
     }
 

@@ -13,6 +13,7 @@ use holm_types::{
     event::EventKind,
     presence::{MAX_ADDRESSES, Presence},
     sometimes,
+    view::Liveness,
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -159,14 +160,22 @@ impl Node {
         let addresses = presence.addresses.clone();
         // One of another site that speaks here speaks to all.
         let near = self.is_near(&member.claims) || !self.concerns(&member.claims);
-        let first = self.members.liveness(&source).is_none();
+        let keeper = member.claims.is_keeper();
+        let before = self.members.liveness(&source);
         self.members.expect(source, near, now.mono);
-        if first {
-            self.refresh_nodes();
+        if before.is_none() {
+            self.view_node(&source);
         }
         if self.members.heard(presence, now.mono) {
-            self.peers_saved &= !self.healer.learn(source, &addresses, now.mono);
-            self.healer.sighted(&source, now.mono);
+            let learnt = self.healer.learn(source, &addresses, now.mono);
+            if learnt && keeper {
+                self.healer.anchor(source);
+            }
+            self.save_peers_if(learnt, now.mono);
+            // One that is heard all the time and cannot be dialled, behind a NAT say, is no news.
+            if before != Some(Liveness::Alive) {
+                self.healer.sighted(&source, now.mono);
+            }
         }
     }
 
@@ -177,9 +186,7 @@ impl Node {
         }
         let subject = chain.verify(&self.config.mesh).ok()?.subject;
         sometimes!("a member introduces itself by heartbeat");
-        (subject == source && self.state.add_member(chain, now.wall).is_ok()).then(|| {
-            self.refresh_members(now.mono);
-        })
+        (subject == source && self.state.add_member(chain, now.wall).is_ok()).then(|| self.note_members(now.mono))
     }
 
     pub(crate) fn enqueue(&mut self, incoming: Incoming) {

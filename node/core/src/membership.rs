@@ -6,22 +6,40 @@ use holm_types::{
     cert::Claims,
     view::{Liveness, NodeInfo, NodeView},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 impl Node {
-    /// Every certified member that this node should hear is expected to speak.
-    pub(crate) fn refresh_members(&mut self, now: Mono) {
-        let mut sites = BTreeSet::new();
-        for (id, member) in self.state.members() {
-            if *id != self.me && !member.revoked && self.concerns(&member.claims) {
-                self.members.expect(*id, self.is_near(&member.claims), now);
-                sites.insert(&member.claims.site);
+    /// Takes note of members that are new, or that say something new of themselves.
+    pub(crate) fn note_members(&mut self, now: Mono) {
+        for id in self.state.drain_changed_members() {
+            self.note_member(&id, now);
+        }
+    }
+
+    /// All members are new to a node that has just started.
+    pub(crate) fn note_all_members(&mut self, now: Mono) {
+        self.state.drain_changed_members();
+        let all: Vec<NodeId> = self.state.members().keys().copied().collect();
+        all.iter().for_each(|id| self.note_member(id, now));
+    }
+
+    /// A member that this node should hear is expected to speak; one that was revoked is not.
+    fn note_member(&mut self, id: &NodeId, now: Mono) {
+        let Some(member) = self.state.members().get(id) else { return };
+        let claims = &member.claims;
+        if member.revoked {
+            self.forget_peer(id, now);
+        } else if *id != self.me && self.concerns(claims) {
+            if claims.is_keeper() {
+                self.healer.anchor(*id);
+            }
+            let (near, site) = (self.is_near(claims), claims.site.clone());
+            self.members.expect(*id, near, now);
+            if self.claims.is_keeper() {
+                self.new_topics.extend(self.topics.join(&site));
             }
         }
-        if self.claims.is_keeper() {
-            self.new_topics.extend(sites.into_iter().flat_map(|site| self.topics.join(site)));
-        }
-        self.refresh_nodes();
+        self.view_node(id);
     }
 
     /// Connected peers whose certificates were renewed: the network closes connections by their ends.
@@ -46,35 +64,35 @@ impl Node {
         claims.is_keeper() || claims.site == self.claims.site
     }
 
-    /// Recomputes the view's nodes from certificates, node documents and liveness.
-    pub(crate) fn refresh_nodes(&mut self) {
-        let unknown = NodeInfo {
+    /// Makes one of the view's nodes anew, from its certificate, what it says of itself, and how it fares. A member that is of no
+    /// concern, and was never heard, is not in the view.
+    pub(crate) fn view_node(&mut self, id: &NodeId) {
+        let Some(member) = self.state.members().get(id) else { return };
+        let heard = self.members.liveness(id);
+        if heard.is_none() && !self.concerns(&member.claims) {
+            return;
+        }
+        let unknown = || NodeInfo {
             labels: BTreeMap::new(),
             capacity: Default::default(),
             arch: String::new(),
             version: String::new(),
         };
-        let view = |(id, member): (&NodeId, &holm_state::Member)| {
-            let liveness = match *id == self.me {
-                true => Liveness::Alive,
-                // Nothing of it is waited for: its tasks are placed elsewhere at once.
-                false if member.revoked => Liveness::Left,
-                false => self.members.liveness(id).unwrap_or(Liveness::Suspect),
-            };
-            let node = NodeView {
-                id: *id,
-                name: member.claims.name.clone(),
-                site: member.claims.site.clone(),
-                roles: member.claims.roles.clone(),
-                described: member.info.is_some(),
-                info: member.info.clone().unwrap_or_else(|| unknown.clone()),
-                liveness,
-            };
-            (*id, node)
+        let liveness = match *id == self.me {
+            true => Liveness::Alive,
+            // Nothing of it is waited for: its tasks are placed elsewhere at once.
+            false if member.revoked => Liveness::Left,
+            false => heard.unwrap_or(Liveness::Suspect),
         };
-        let known = |(id, member): &(&NodeId, &holm_state::Member)| {
-            self.concerns(&member.claims) || self.members.liveness(id).is_some()
+        let node = NodeView {
+            id: *id,
+            name: member.claims.name.clone(),
+            site: member.claims.site.clone(),
+            roles: member.claims.roles.clone(),
+            described: member.info.is_some(),
+            info: member.info.clone().unwrap_or_else(unknown),
+            liveness,
         };
-        self.nodes = self.state.members().iter().filter(known).map(view).collect();
+        self.nodes.insert(*id, node);
     }
 }

@@ -22,6 +22,8 @@ use std::{
 const DECIDE_GAP: Duration = Duration::from_millis(25);
 /// Shortest time between two batches of status writes.
 const STATUS_GAP: Duration = Duration::from_millis(40);
+/// Shortest time between two writes of the peer store: hundreds of peers may tell where they are at once.
+const SAVE_PEERS_GAP: Duration = Duration::from_secs(2);
 /// A node that was held for dead is back: those that were cut off with it will follow.
 const NODE_BACK: Duration = Duration::from_millis(2500);
 /// Answers remembered for idempotency keys.
@@ -81,7 +83,7 @@ pub struct Node {
     /// When this node last spoke.
     pub(crate) presence_last: Mono,
     pub(crate) repair_at: Mono,
-    pub(crate) peers_saved: bool,
+    pub(crate) saving_peers: Pace,
     pub(crate) started: Mono,
     pub(crate) deciding: Pace,
     pub(crate) status_flush: Pace,
@@ -138,7 +140,7 @@ impl Node {
             spoke_to_all: false,
             presence_last: now.mono,
             repair_at: now.mono.after(config.repair_every),
-            peers_saved: true,
+            saving_peers: Pace::new(SAVE_PEERS_GAP),
             started: now.mono,
             deciding: Pace::new(DECIDE_GAP),
             status_flush: Pace::new(STATUS_GAP),
@@ -159,7 +161,7 @@ impl Node {
         node.reads_only = node.may_write(now).is_err();
         node.describe_self(now)?;
         node.recall_peers(now.mono);
-        node.refresh_members(now.mono);
+        node.note_all_members(now.mono);
         node.adopt(found, now, out);
         out.extend(node.topics.all().into_iter().map(Effect::Subscribe));
         node.deciding.request(now.mono);
@@ -261,6 +263,7 @@ impl Node {
             Some(self.repair_at),
             self.deciding.deadline(),
             self.status_flush.deadline(),
+            self.saving_peers.deadline(),
             self.tasks.deadline(),
             self.renewal_deadline(),
             local,
@@ -276,10 +279,8 @@ impl Node {
         if changed.is_empty() {
             return;
         }
-        if changed.iter().any(|doc| doc.kind() == holm_types::DocKind::Node) {
-            self.refresh_members(now.mono);
-            self.note_renewed_peers();
-        }
+        self.note_members(now.mono);
+        self.note_renewed_peers();
         self.local_dirty = true;
         self.deciding.request(now.mono);
     }
@@ -290,10 +291,12 @@ impl Node {
         if changes.is_empty() {
             return;
         }
-        self.refresh_nodes();
         self.local_dirty = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
+            if let Some(view) = self.nodes.get_mut(&node) {
+                view.liveness = self.members.liveness(&node).unwrap_or(liveness);
+            }
             // One that was never heard is missed by nobody, and one of another site speaks here only now
             // and then.
             let concerns = self.state.members().get(&node).is_some_and(|member| self.concerns(&member.claims));

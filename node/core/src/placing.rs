@@ -41,6 +41,11 @@ impl Node {
             self.deciding.request_at(until);
             return;
         }
+        // Most nodes decide for nothing most of the time, and look here at least once a heartbeat.
+        if !self.with_view(|node, view| coordinates_any(view, &node.me)) {
+            self.unknown_since.clear();
+            return;
+        }
         let facts = Facts { held: self.held_back(now), ..self.scheduling_facts(now) };
         let decisions = self.with_view(|node, view| decide(view, &facts.context(node.me, BUDGET)));
         if decisions.len() >= BUDGET {
@@ -205,6 +210,10 @@ impl Node {
         self.queue_status_of(now, group, slot, epoch, &status);
         out.push(self.event(now.wall, EventKind::Refused, Some(&name), None, format!("slot {slot}: {reason}")));
     }
+}
+
+fn coordinates_any(view: &View, me: &NodeId) -> bool {
+    view.apps.values().any(|app| app.live && coordinator(view, app) == Some(*me))
 }
 
 /// Apps that this node decides for, with the nodes that were given one of their slots and of which nothing

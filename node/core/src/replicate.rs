@@ -8,6 +8,7 @@ use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
 use holm_state::State;
 use holm_types::{
     ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
+    branch::{Branch, FAN_OUT},
     cert::{CertChain, Claims},
     change::SignedChange,
     event::EventKind,
@@ -29,11 +30,11 @@ impl Replica for Documents<'_> {
     fn root(&self, scope: &Scope) -> Digest {
         self.0.digest(scope)
     }
-    fn buckets(&self, scope: &Scope) -> Vec<DocDigest> {
-        self.0.buckets(scope)
+    fn branches(&self, scope: &Scope, branch: &Branch) -> Option<[DocDigest; FAN_OUT]> {
+        self.0.branches(scope, branch)
     }
-    fn bucket(&self, scope: &Scope, index: u8) -> Vec<(DocId, DocDigest)> {
-        self.0.bucket(scope, index)
+    fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)> {
+        self.0.documents(scope, branch, limit)
     }
     fn vector(&self, doc: &DocId) -> Vec<(ActorId, u64)> {
         self.0.vector(doc)
@@ -63,24 +64,17 @@ impl Node {
         relayed: bool,
         out: &mut Vec<Effect>,
     ) {
-        let Ok(claims) = chain.verify(&self.config.mesh).cloned() else {
-            return self.count("peer_without_certificate");
-        };
-        if claims.subject != node {
-            return self.count("peer_without_certificate");
-        }
+        let claims = chain.claims().ok().filter(|claims| claims.subject == node).cloned();
         if self.state.is_void(&chain) {
             return self.count("peer_revoked");
         }
-        let known = self.state.members().contains_key(&node);
-        if self.state.add_member(chain, now.wall).is_err() {
+        // A chain that is known is not verified again: a keeper that restarts meets hundreds.
+        let Some(claims) = claims.filter(|_| self.state.add_member(chain, now.wall).is_ok()) else {
             return self.count("peer_without_certificate");
-        }
-        // A known member costs no look at all the others: hundreds may connect at once.
-        if !known {
-            self.refresh_members(now.mono);
-        }
-        self.peers_saved &= !self.healer.learn(node, &[], now.mono);
+        };
+        self.note_members(now.mono);
+        let learnt = self.healer.learn(node, &[], now.mono);
+        self.save_peers_if(learnt, now.mono);
         self.healer.connected(&node);
         if claims.is_keeper() {
             self.healer.anchor(node);
@@ -109,7 +103,8 @@ impl Node {
     /// Only members are dialled: a stranger on the LAN learns nothing from being discovered.
     pub(crate) fn on_discovered(&mut self, now: Now, node: NodeId, addresses: &[String]) {
         if node != self.me && self.state.members().contains_key(&node) {
-            self.peers_saved &= !self.healer.learn(node, addresses, now.mono);
+            let learnt = self.healer.learn(node, addresses, now.mono);
+            self.save_peers_if(learnt, now.mono);
         }
     }
 
@@ -125,13 +120,19 @@ impl Node {
         }
     }
 
+    /// The peer store is to be written, soon, if something was learnt.
+    pub(crate) fn save_peers_if(&mut self, learnt: bool, now: Mono) {
+        if learnt {
+            self.saving_peers.request(now);
+        }
+    }
+
     /// Dials who is missing, and keeps the peer store.
     pub(crate) fn heal(&mut self, now: Now, out: &mut Vec<Effect>) {
         for dial in self.healer.tick(now.mono) {
             out.push(Effect::Dial { peer: dial.peer, addresses: dial.addresses });
         }
-        if !self.peers_saved {
-            self.peers_saved = true;
+        if self.saving_peers.take(now.mono) {
             if let Ok(bytes) = serde_json::to_vec(&self.healer.known()) {
                 self.state.local_put(PEERS_KEY, Some(bytes), false);
             }

@@ -3,7 +3,7 @@
 use crate::{Effect, Node};
 use holm_state::revocation_ops;
 use holm_types::{
-    DocId, NodeId, Now, Scope,
+    DocId, Mono, NodeId, Now, Scope,
     api::{ApiError, RevokeParams, Revoked},
     cert::Certificate,
     event::EventKind,
@@ -96,12 +96,8 @@ impl Node {
     pub(crate) fn follow_revocations(&mut self, now: Now, out: &mut Vec<Effect>) {
         let Some(distrust) = self.state.take_distrust() else { return };
         sometimes!("a node hears of a revocation");
-        let gone: Vec<NodeId> =
-            self.state.members().iter().filter(|(id, m)| m.revoked && **id != self.me).map(|(id, _)| *id).collect();
-        for node in &gone {
-            self.forget_peer(node);
-        }
-        self.refresh_members(now.mono);
+        // Whoever fell or came back with it is among the members that changed.
+        self.note_members(now.mono);
         self.local_dirty = true;
         self.deciding.request(now.mono);
         if self.is_revoked() && !self.reads_only {
@@ -111,10 +107,11 @@ impl Node {
     }
 
     /// A node is no member any more: it is neither spoken to nor waited for.
-    fn forget_peer(&mut self, node: &NodeId) {
+    pub(crate) fn forget_peer(&mut self, node: &NodeId, now: Mono) {
         self.peers.remove(node);
         self.members.forget(node);
-        self.peers_saved &= !self.healer.forget(node);
+        let known = self.healer.forget(node);
+        self.save_peers_if(known, now);
         self.resume.retain(|(peer, _)| peer != node);
     }
 }

@@ -309,6 +309,7 @@ impl State {
             DocKind::Node if keys.iter().any(|key| key == keys_of::INFO) => {
                 let info = self.docs.get(&doc).and_then(|entity| reduce::node_info(&entity.registers, &mut bad));
                 self.members.describe(&signed.author, info);
+                self.changed_members.insert(signed.author);
             }
             DocKind::App => self.views.update_app(source, &doc),
             DocKind::Tasks => {

@@ -136,6 +136,7 @@ impl State {
         self.distrust_changed = true;
         for id in self.members.review(&self.revocations)? {
             self.changed.insert(DocId::node(&id));
+            self.changed_members.insert(id);
         }
         let docs: Vec<DocId> =
             self.docs.iter().filter(|(doc, entity)| self.is_beyond_a_cut(doc, entity)).map(|(doc, _)| *doc).collect();
@@ -248,6 +249,7 @@ impl State {
                 let node = self.members.all().keys().find(|id| DocId::node(id) == *doc).copied();
                 if let Some(node) = node {
                     self.members.describe(&node, info);
+                    self.changed_members.insert(node);
                 }
                 self.counters.add("bad_views", bad);
             }

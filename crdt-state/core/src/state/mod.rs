@@ -72,6 +72,7 @@ pub struct State {
     views: Views,
     quarantine: Quarantine,
     changed: BTreeSet<DocId>,
+    changed_members: BTreeSet<NodeId>,
     counters: Counters,
 }
 
@@ -109,6 +110,7 @@ impl State {
                 }
             }
             self.changed.insert(DocId::node(&id));
+            self.changed_members.insert(id);
             self.orphans.wake(&Want::Member(id));
         }
         Ok(())
@@ -216,5 +218,10 @@ impl State {
     /// for a member learnt by its certificate its node document.
     pub fn drain_changed(&mut self) -> BTreeSet<DocId> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Members whose certificate or description is new since the last call.
+    pub fn drain_changed_members(&mut self) -> BTreeSet<NodeId> {
+        std::mem::take(&mut self.changed_members)
     }
 }

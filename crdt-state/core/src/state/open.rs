@@ -56,6 +56,7 @@ impl State {
             views: Views::default(),
             quarantine,
             changed: BTreeSet::new(),
+            changed_members: BTreeSet::new(),
             counters: Counters::default(),
         };
         state.read_documents()?;

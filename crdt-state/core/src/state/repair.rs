@@ -3,7 +3,10 @@
 
 use super::State;
 use crate::{digest::DocDigest, error::StateError, layout, store::Table};
-use holm_types::{ActorId, Digest, DocId, Scope};
+use holm_types::{
+    ActorId, Digest, DocId, Scope,
+    branch::{Branch, FAN_OUT},
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Rows read ahead of each actor.
@@ -27,14 +30,14 @@ impl State {
         self.digests.scopes()
     }
 
-    /// The digests of a scope's 256 buckets; 0 for an empty one.
-    pub fn buckets(&self, scope: &Scope) -> Vec<DocDigest> {
-        self.digests.buckets(scope)
+    /// The digests of the branches of a branch; none if it holds too few documents to be divided.
+    pub fn branches(&self, scope: &Scope, branch: &Branch) -> Option<[DocDigest; FAN_OUT]> {
+        self.digests.branches(scope, branch)
     }
 
-    /// The documents of one bucket, with digests of their heads.
-    pub fn bucket(&self, scope: &Scope, index: u8) -> Vec<(DocId, DocDigest)> {
-        self.digests.bucket(scope, index)
+    /// Documents of a branch, `limit` at most, with digests of their heads.
+    pub fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)> {
+        self.digests.documents(scope, branch, limit)
     }
 
     /// The last sequence number of each actor of a document.

@@ -4,6 +4,7 @@
 use holm_state::{MemStore, Outcome, State, StoreWrite, TasksOf};
 use holm_types::{
     DocId, Epoch, Incarnation, MeshId, NodeId, Scope, Slot, Wall,
+    branch::Branch,
     cert::{CertChain, Certificate, Claims, Role},
     change::{SignedChange, Value, keys_of},
     keys::KeyPair,
@@ -112,11 +113,8 @@ impl Peer {
     pub fn believes(&self) -> Beliefs {
         let s = &self.state;
         let scopes = s.scopes();
-        let docs: Vec<DocId> = scopes
-            .iter()
-            .flat_map(|scope| (0..=255).flat_map(|index| s.bucket(scope, index)))
-            .map(|(doc, _)| doc)
-            .collect();
+        let docs: Vec<DocId> =
+            scopes.iter().flat_map(|scope| s.documents(scope, &Branch::ROOT, usize::MAX)).map(|(doc, _)| doc).collect();
         Beliefs {
             digests: scopes.iter().map(|scope| s.digest(scope)).collect(),
             registers: docs.iter().map(|doc| (*doc, s.registers(doc).unwrap().clone())).collect(),

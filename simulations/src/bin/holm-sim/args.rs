@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use holm_simulations::{Invariant, scenario::Ms};
-use std::{ops::Range, path::PathBuf, time::Duration};
+use std::{ffi::OsString, ops::Range, path::PathBuf, time::Duration};
 
 /// What happens to my fleet if ...? Runs the node that ships, many times over, in virtual time, from a seed.
 ///
@@ -40,6 +40,9 @@ pub enum Command {
     List,
     /// Tell in words what happens in a scenario, and what is checked
     Explain(ExplainArgs),
+    /// A small internet of namespaces for real programs: `lab up FILE` (docs/lab.md; needs root)
+    #[command(disable_help_flag = true)]
+    Lab(LabArgs),
 }
 
 /// `holm-sim run`.
@@ -118,6 +121,14 @@ pub struct ExplainArgs {
     /// The seed that random faults are drawn from; the scenario's own when none is given
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// `holm-sim lab`.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    /// As for `holm-lab`
+    #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub rest: Vec<OsString>,
 }
 
 /// What shrinking may cost.

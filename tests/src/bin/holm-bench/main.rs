@@ -12,6 +12,7 @@ mod jobs;
 mod mesh;
 mod options;
 mod report;
+mod sim;
 mod start;
 mod stats;
 mod wait;
@@ -36,6 +37,7 @@ const MEASURES: &[(&str, &str, Measure)] = &[
     ("apply", "from a submission to a running task", apply::measure),
     ("failover", "from the death of a host to the replacement of its task", failover::measure),
     ("jobs", "a job of many short tasks, beside a bare fork and exec of the same", jobs::measure),
+    ("sim", "the simulator, and what fleets of a thousand and more say to each other", sim::measure),
 ];
 
 fn main() -> ExitCode {

@@ -30,6 +30,12 @@ pub struct Runs {
     pub jobs: usize,
     /// Tasks of each job.
     pub job_tasks: usize,
+    /// Seeds of the small simulation.
+    pub sim_seeds: u64,
+    /// Sizes of the meshes whose messages are compared, ascending.
+    pub growing: &'static [u32],
+    /// Sizes of the large simulations.
+    pub fleets: &'static [u32],
 }
 
 const FULL: Runs = Runs {
@@ -41,6 +47,9 @@ const FULL: Runs = Runs {
     failovers: 5,
     jobs: 3,
     job_tasks: 1000,
+    sim_seeds: 12,
+    growing: &[103, 303, 1003],
+    fleets: &[1_000, 10_000],
 };
 
 const QUICK: Runs = Runs {
@@ -52,6 +61,9 @@ const QUICK: Runs = Runs {
     failovers: 1,
     jobs: 1,
     job_tasks: 200,
+    sim_seeds: 2,
+    growing: &[53, 103],
+    fleets: &[1_000],
 };
 
 impl Options {
