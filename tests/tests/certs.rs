@@ -119,7 +119,7 @@ fn stolen(scene: &Scene) -> Result<()> {
     fs::copy(old, thief.data().join("identity.key"))?;
     refused(&thief, &["join", &token, "--name", "gw-9"], "revoked")?;
     let table = mesh.node("cloud-1").ok(&["node", "ls"])?;
-    ensure!(table.lines().any(|line| line.starts_with("gw-2 ") && line.contains("revoked")), "{table}");
+    ensure!(table.lines().any(|line| line.trim_start().starts_with("gw-2 ") && line.contains("revoked")), "{table}");
 
     mesh.node("gw-2").power_off()?;
     let folder = thief.data().with_file_name("gw-2-new");
