@@ -278,6 +278,8 @@ mod tests {
         assert_eq!(healer.deadline(), None);
         healer.disconnected(&PEER, now);
         assert!(healer.deadline().unwrap().since(now) < Duration::from_millis(400));
+        assert!(healer.forget(&PEER) && !healer.forget(&PEER));
+        assert_eq!((healer.deadline(), healer.known().len()), (None, 0), "who is no member is not dialled");
     }
 
     #[test]
