@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use holm_simulations::Outcome;
+use holm_simulations::{Options, Outcome, scenario::Ms};
 use holm_swarm::{
     control::leak,
     fleet::{self, NoOutcome},
@@ -41,11 +41,20 @@ enum Command {
     },
     /// Run one seed in this process and print its outcome as JSON
     One {
-        /// The scenario (TOML), or a plan (JSON)
+        /// The scenario (TOML), or a plan (JSON); - for a plan on standard input
         file: PathBuf,
         /// The seed; the scenario's own if absent
         #[arg(long)]
         seed: Option<u64>,
+        /// Break the run off at this time of it, in milliseconds
+        #[arg(long, value_name = "MS")]
+        until_ms: Option<u64>,
+        /// How many of the last events are kept
+        #[arg(long, value_name = "N")]
+        events: Option<usize>,
+        /// Commit a deliberate bug, to show that the judges see it
+        #[arg(long, value_name = "NAME", hide = true)]
+        bug: Option<String>,
     },
     /// Prove that timers, clocks and entropy are under control in this build
     Selftest,
@@ -57,8 +66,10 @@ fn main() -> Result<ExitCode> {
             Some(seeds) => run_many(&file, seeds, jobs),
             None => run_one(&file, seed),
         },
-        Command::One { file, seed } => {
-            println!("{}", serde_json::to_string(&outcome_of(&file, seed)?)?);
+        Command::One { file, seed, until_ms, events, bug } => {
+            let options = until_ms.into_iter().fold(Options::default(), |options, ms| options.until(Ms(ms)));
+            let options = events.into_iter().fold(options, Options::events);
+            println!("{}", serde_json::to_string(&outcome_of(&file, seed, options, bug)?)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Selftest => {
@@ -69,15 +80,15 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-fn outcome_of(file: &Path, seed: Option<u64>) -> Result<Outcome> {
+fn outcome_of(file: &Path, seed: Option<u64>, options: Options, bug: Option<String>) -> Result<Outcome> {
     fleet::limit_time();
     let plan = fleet::load(file, seed).map_err(anyhow::Error::msg)?;
-    Ok(holm_swarm::run(plan)?)
+    Ok(holm_swarm::run(plan, options, bug)?)
 }
 
 /// In this process, with all that is worth a line.
 fn run_one(file: &Path, seed: Option<u64>) -> Result<ExitCode> {
-    let outcome = outcome_of(file, seed)?;
+    let outcome = outcome_of(file, seed, Options::default(), None)?;
     for event in &outcome.events {
         let host = event.host.map(|host| host.0.to_string()).unwrap_or_default();
         println!("{:>9.3} {host:>4} {:<16} {}", seconds(event.at.0), event.what, event.detail);

@@ -3,6 +3,7 @@
 mod args;
 mod cpu;
 mod folder;
+mod layer;
 mod out;
 mod pool;
 mod progress;
