@@ -23,8 +23,7 @@ const MAX_PLANNED: usize = 1000;
 impl Node {
     pub(crate) fn plan(&mut self, now: Now, params: &ApplyParams) -> Result<serde_json::Value, ApiError> {
         let manifest = read_manifest(params)?;
-        let mut warnings = unsupported(&manifest)?;
-        warnings.extend(self.lease_stays(&manifest));
+        let warnings = unsupported(&manifest)?;
         let (scope, doc) = self.place_of(&manifest)?;
         let current = self.current(&doc);
         check_revision(params.expected_revision, &current)?;
@@ -32,10 +31,7 @@ impl Node {
         let before = self.state.apps().get(&doc).filter(|app| app.live).cloned();
         let changes = before.as_ref().map_or_else(Vec::new, |app| app.manifest.changes_to(&manifest));
         let (name, namespace) = (manifest.name.clone(), manifest.namespace.clone());
-        let mut planned = planned_app((scope, doc), &current, before.as_ref(), manifest);
-        let guards = self.new_guards(now, &doc, planned.generation, &planned.manifest)?;
-        warnings.extend(self.about_guards(guards.as_ref(), &planned.manifest));
-        planned.guards.extend(guards);
+        let planned = planned_app((scope, doc), &current, before.as_ref(), manifest);
         let (mut slots, exists) = (self.try_out(now, planned, before.as_ref()), before.is_some());
         let more_slots = u32::try_from(slots.len().saturating_sub(MAX_PLANNED)).unwrap_or(u32::MAX);
         slots.truncate(MAX_PLANNED);
@@ -98,7 +94,6 @@ fn planned_app(
         revision: current.revision + 1,
         template: manifest.template(),
         manifest: Arc::new(manifest),
-        guards: before.map_or_else(Vec::new, |app| app.guards.clone()),
         conflicts: Vec::new(),
         slots: before.map_or_else(BTreeMap::new, |app| app.slots.clone()),
     }

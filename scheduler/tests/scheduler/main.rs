@@ -1,7 +1,6 @@
 //! What the scheduler promises, told through a [`world::World`].
 
 mod explaining;
-mod fencing;
 mod laws;
 mod local;
 mod mesh;

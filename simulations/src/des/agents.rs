@@ -153,58 +153,15 @@ impl Engine {
             process.carry_on(&old);
         }
         process.restarts = restarts;
-        if process.lease.is_some_and(|until| until <= self.now) {
-            return self.not_launched(host, process);
-        }
-        let (app, slot, course, lease) = (process.app().to_owned(), process.slot(), process.course(), process.lease);
+        let (app, slot, course) = (process.app().to_owned(), process.slot(), process.course());
         self.record.count("starts", 1);
         self.record.run_began(self.now, self.no(host), &id, pid, &app, slot);
         self.hosts[host].processes.0.insert(id.clone(), process);
         self.hosts[host].processes.forget_old();
-        self.judges.process_began(self.now, host, &self.hosts, &id, pid);
-        if let Some(until) = lease {
-            self.push(until, Event::LeaseEnds { host, task: id.clone(), pid });
-        }
+        self.judges.process_began(host, &id, pid);
         self.push(self.now + LAUNCH, Event::Launched { host, task: id.clone(), pid });
         if let Some((after, code)) = course {
             self.push(self.now + after, Event::Ended { host, task: id, pid, code });
-        }
-    }
-
-    /// The supervisor of a process does not start it when its lease is over.
-    fn not_launched(&mut self, host: HostIndex, mut process: Process) {
-        self.record.count("starts_without_lease", 1);
-        let (id, wall, restarts) = (process.task.id.clone(), self.hosts[host].clocks(self.now).wall, process.restarts);
-        process.phase = Phase::Ended { code: 125, at: wall, fenced: true };
-        self.hosts[host].processes.0.insert(id.clone(), process);
-        let ended = RunnerInput::Ended {
-            id,
-            exit_code: None,
-            finished_at: wall,
-            restarts,
-            restarting: false,
-            output: Vec::new(),
-            reason: "its lease is over".to_owned(),
-            lease_ended: true,
-        };
-        self.tell_runner(host, ended);
-    }
-
-    pub(super) fn extend(&mut self, host: HostIndex, id: &TaskId, until: holm_types::Mono) {
-        let Some(process) = self.hosts[host].processes.0.get_mut(id) else { return };
-        let (longer, pid, lease) = (process.extend(until), process.pid, process.lease);
-        if let Some(lease) = lease.filter(|_| longer) {
-            self.push(lease, Event::LeaseEnds { host, task: id.clone(), pid });
-        }
-    }
-
-    /// The time has come that a process's supervisor was told once: it looks whether that still holds.
-    pub(super) fn lease_ends(&mut self, host: HostIndex, id: &TaskId, pid: u32) {
-        let now = self.now;
-        let over = |p: &&Process| p.pid == pid && p.is_up() && p.lease.is_some_and(|until| until <= now);
-        if self.hosts[host].processes.0.get(id).filter(over).is_some() {
-            self.record.count("killed_with_lease", 1);
-            self.end_process(host, id, pid, 137, true);
         }
     }
 
@@ -236,22 +193,17 @@ impl Engine {
     }
 
     pub(super) fn process_ended(&mut self, host: HostIndex, id: &TaskId, pid: u32, code: i32) {
-        self.end_process(host, id, pid, code, false);
-    }
-
-    fn end_process(&mut self, host: HostIndex, id: &TaskId, pid: u32, code: i32, fenced: bool) {
         let (now, wall) = (self.now, self.hosts[host].clocks(self.now).wall);
         let Some(process) = self.hosts[host].processes.0.get_mut(id) else { return };
         if process.pid != pid || matches!(process.phase, Phase::Ended { .. } | Phase::Gone) {
             return;
         }
         let was_up = process.is_up();
-        let wait = if process.phase == Phase::Runs && !fenced { process.restart_wait(code, now) } else { None };
-        process.phase = if wait.is_some() { Phase::Waits } else { Phase::Ended { code, at: wall, fenced } };
+        let wait = if process.phase == Phase::Runs { process.restart_wait(code, now) } else { None };
+        process.phase = if wait.is_some() { Phase::Waits } else { Phase::Ended { code, at: wall } };
         let restarts = process.restarts;
         if was_up {
             self.record.run_ended(now, self.no(host), id, pid, Some(code));
-            self.judges.process_ended(now, host, id, pid);
         }
         if let Some(wait) = wait {
             self.push(now + wait, Event::Restart { host, task: id.clone(), after_pid: pid });
@@ -264,7 +216,6 @@ impl Engine {
             restarting: wait.is_some(),
             output: Vec::new(),
             reason: String::new(),
-            lease_ended: fenced,
         };
         self.tell_runner(host, ended);
     }
@@ -299,7 +250,6 @@ impl Engine {
         let up: Vec<(TaskId, u32)> = self.hosts[host].processes.up().map(|p| (p.task.id.clone(), p.pid)).collect();
         for (task, pid) in up {
             self.record.run_ended(self.now, self.no(host), &task, pid, None);
-            self.judges.process_ended(self.now, host, &task, pid);
         }
         self.hosts[host].processes.lose_power();
     }

@@ -108,7 +108,7 @@ impl Engine {
         Engine {
             links: Links::new(plan.seed, plan.wan, plan.lan),
             ended: vec![false; plan.faults.len()],
-            judges: Judges::new(plan.fenced_overlap_max),
+            judges: Judges::default(),
             plan,
             options,
             hosts: Vec::new(),
@@ -228,7 +228,6 @@ impl Engine {
             Event::Closed { host, peer, connection } => self.closed(host, peer, connection),
             Event::Launched { host, task, pid } => self.launched(host, &task, pid),
             Event::Ended { host, task, pid, code } => self.process_ended(host, &task, pid, code),
-            Event::LeaseEnds { host, task, pid } => self.lease_ends(host, &task, pid),
             Event::Restart { host, task, after_pid } => self.restart_in_place(host, &task, after_pid),
             Event::FaultBegins(n) => self.fault_begins(n),
             Event::FaultEnds(n) => self.fault_ends(n),
@@ -262,7 +261,6 @@ impl Engine {
             Event::Submit(n) => (16, *n as u64),
             Event::Sample => (17, 0),
             Event::HealCheck { heal, .. } => (18, *heal as u64),
-            Event::LeaseEnds { host, pid, .. } => (19, (*host as u64) << 32 | u64::from(*pid)),
         };
         self.record.trace(self.now, what, host, detail);
     }
@@ -345,7 +343,6 @@ impl Engine {
             Effect::Send { peer, bytes } => self.send(host, &peer, bytes),
             Effect::Dial { peer, .. } => self.dial(host, &peer),
             Effect::Start(task) => self.spawn(host, task),
-            Effect::Lease { id, until } => self.extend(host, &id, until),
             Effect::Stop(id) => self.stop(host, &id),
             Effect::Emit(event) => {
                 self.judges.emitted(self.now, host, &event);

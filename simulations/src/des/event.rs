@@ -79,12 +79,6 @@ pub(crate) enum Event {
         pid: u32,
         code: i32,
     },
-    /// The lease of a process is over, unless it was extended.
-    LeaseEnds {
-        host: HostIndex,
-        task: TaskId,
-        pid: u32,
-    },
     /// The wait before a restart in place is over.
     Restart {
         host: HostIndex,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 /// As a user would write it.
 pub(super) fn text(app: &str, request: &Request) -> String {
-    let Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site, fenced } = request else {
+    let Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site } = request else {
         return String::new();
     };
     let mut text = format!("name = \"{app}\"\n");
@@ -19,9 +19,6 @@ pub(super) fn text(app: &str, request: &Request) -> String {
     text.push_str("[run.process]\ncommand = [\"work\"]\n");
     if let Some(site) = site {
         let _ = write!(text, "[place]\nsite = \"{site}\"\n");
-    }
-    if *fenced {
-        text.push_str("[partition]\npolicy = \"fence\"\n");
     }
     text.push_str("[env]\n");
     if let Some(runs) = runs {

@@ -176,8 +176,7 @@ fn slots(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
         let wanted = wanted(engine, app, &visible);
         for (slot, expected) in &wanted {
             let there = runners.get(slot).map_or(0, Vec::len);
-            let settled = is_settled(app, &view, *slot, there, runners.len());
-            if there != *expected && !settled && !(there == 0 && is_out_of_reach(engine, app, &visible)) {
+            if there != *expected && !is_settled(app, &view, *slot, there, runners.len()) {
                 let hosts = runners.get(slot).into_iter().flatten().map(|(host, _)| engine.no(*host)).collect();
                 let detail = format!("slot {slot} of {name} has {there} runners");
                 found.push((Invariant::EachSlotOnce, hosts, detail));
@@ -200,12 +199,6 @@ fn wanted(engine: &Engine, app: &AppView, visible: &BTreeSet<usize>) -> BTreeMap
         Some(count) => (0..count).map(|slot| (slot, each)).collect(),
         None => fitting.iter().map(|host| (AppView::daemon_slot(&engine.hosts[*host].id), 1)).collect(),
     }
-}
-
-/// Whether too few guards of a fenced app are there for any of its tasks to get a lease.
-fn is_out_of_reach(engine: &Engine, app: &AppView, visible: &BTreeSet<usize>) -> bool {
-    let seen = |guard: &&holm_types::NodeId| engine.index_of(guard).is_some_and(|host| visible.contains(&host));
-    app.manifest.is_fenced() && app.guards.iter().any(|set| set.members.iter().filter(seen).count() < set.majority())
 }
 
 /// Whether a slot that does not have one runner is right all the same: its work is done, or it has

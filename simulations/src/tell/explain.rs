@@ -15,13 +15,12 @@ use std::{
 const REQUESTS: usize = 40;
 
 /// What must hold at all times.
-const ALWAYS: [Invariant; 12] = [
+const ALWAYS: [Invariant; 11] = [
     Invariant::AcknowledgedIsKept,
     Invariant::DurableBeforeSaid,
     Invariant::OneChangeASequence,
     Invariant::HeadsNeverRegress,
     Invariant::StateNeverGoesBack,
-    Invariant::FencedRunsOnce,
     Invariant::HealDisturbsNothing,
     Invariant::RemovedStaysRemoved,
     Invariant::Bounded,

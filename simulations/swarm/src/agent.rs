@@ -188,7 +188,7 @@ impl Agent {
             self.node.handle(now, input, &mut self.effects);
         }
         let ended = self.host.lock().take_ended(self.elapsed());
-        for (id, exit_code, lease_ended) in ended {
+        for (id, exit_code) in ended {
             let input = RunnerInput::Ended {
                 id,
                 exit_code: Some(exit_code),
@@ -197,7 +197,6 @@ impl Agent {
                 restarting: false,
                 output: Vec::new(),
                 reason: String::new(),
-                lease_ended,
             };
             self.node.handle(now, Input::Runner(input), &mut self.effects);
         }
@@ -249,7 +248,6 @@ impl Agent {
                 let started = RunnerInput::Started { id: task.id, pid, restarts: 0, started_at: now.wall };
                 self.waiting.at(now.mono.after(LAUNCH), Due::Input(Box::new(Input::Runner(started))));
             }
-            Effect::Lease { id, until } => self.host.lock().extend(&id, until),
             Effect::Stop(id) => self.host.lock().stop(&id, self.elapsed()),
             Effect::Emit(event) => self.record.lock().emitted(self.elapsed(), self.host.lock().no, event),
             // Nobody enrols here: every host is a member from the start.

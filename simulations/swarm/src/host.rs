@@ -9,7 +9,7 @@ use holm_simulations::{
 };
 use holm_state::{Batch, MemStore, StoreError, StoreRead as _, StoreWrite as _, Table};
 use holm_types::{
-    Incarnation, Label, MeshId, Mono, NodeId, TaskId, Wall,
+    Incarnation, Label, MeshId, NodeId, TaskId, Wall,
     cert::{CertChain, Certificate, Claims, Role},
     keys::KeyPair,
 };
@@ -43,10 +43,6 @@ pub(crate) fn is_presence(topic: &str) -> bool {
     topic.strip_prefix(&presence).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn ms(at: Mono) -> Ms {
-    Ms(u64::try_from(at.0.as_millis()).unwrap_or(u64::MAX))
-}
-
 /// A process.
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
@@ -58,9 +54,7 @@ pub(crate) struct Process {
     pub(crate) started_at: Wall,
     pub(crate) from: Ms,
     /// When it ends, and with which exit code, unless that changes.
-    ends: Option<(Ms, i32)>,
-    /// When its lease ends, if it runs under one: its supervisor kills it then.
-    lease: Option<Ms>,
+    pub(crate) ends: Option<(Ms, i32)>,
     /// It has ended, and the agent was told or will find it so.
     pub(crate) ended: bool,
 }
@@ -75,8 +69,7 @@ impl Process {
         let env = task.env.clone();
         let app = env.get("HOLM_APP").cloned().unwrap_or_default();
         let slot = env.get("HOLM_SLOT").and_then(|slot| slot.parse().ok()).unwrap_or(u32::MAX);
-        let mut process = Process { app, slot, env, pid, started_at, from: now, ends: None, lease: None, ended: false };
-        process.lease = task.lease.map(ms);
+        let mut process = Process { app, slot, env, pid, started_at, from: now, ends: None, ended: false };
         let code = process.number(EXIT_CODE).and_then(|code| i32::try_from(code).ok()).unwrap_or(0);
         process.ends = process.number(RUNS).map(|runs| (Ms(now.0 + runs), code));
         process
@@ -88,15 +81,7 @@ impl Process {
 
     /// Whether it runs at a time.
     pub(crate) fn runs_at(&self, now: Ms) -> bool {
-        !self.ended && self.end().is_none_or(|(at, ..)| at > now)
-    }
-
-    /// When it ends as things stand, with which exit code, and whether that is because its lease is over.
-    fn end(&self) -> Option<(Ms, i32, bool)> {
-        const KILLED: i32 = 137;
-        let by_itself = self.ends.map(|(at, code)| (at, code, false));
-        let by_lease = self.lease.map(|at| (at, KILLED, true));
-        by_itself.into_iter().chain(by_lease).min_by_key(|(at, ..)| *at)
+        !self.ended && self.ends.is_none_or(|(at, _)| at > now)
     }
 }
 
@@ -168,17 +153,16 @@ impl Host {
         let mut found = Vec::new();
         for (id, process) in &mut self.processes {
             let (pid, started_at) = (process.pid, process.started_at);
-            let state = match process.end() {
-                Some((at, exit_code, lease_ended)) if process.ended || at <= now => {
+            let state = match process.ends {
+                Some((at, exit_code)) if process.ended || at <= now => {
                     process.ended = true;
                     let ran = Duration::from_millis(at.0.saturating_sub(process.from.0));
                     let finished_at = started_at.after(ran);
-                    FoundState::Exited { exit_code, finished_at, restarts: 0, output: Vec::new(), lease_ended }
+                    FoundState::Exited { exit_code, finished_at, restarts: 0, output: Vec::new() }
                 }
                 _ => FoundState::Alive { pid: Some(pid), started_at, restarts: 0 },
             };
-            let leased = process.lease.is_some();
-            found.push(Found { id: id.clone(), env: process.env.clone(), leased, state });
+            found.push(Found { id: id.clone(), env: process.env.clone(), state });
         }
         found
     }
@@ -188,8 +172,8 @@ impl Host {
         let pid = self.next_pid;
         self.next_pid += 1;
         if let Some(before) = self.processes.insert(task.id.clone(), Process::start(task, pid, now, wall)) {
-            let ended = before.end().filter(|(at, ..)| *at <= now);
-            let (until, code) = (ended.map_or(now, |(at, ..)| at), ended.map(|(_, code, _)| code));
+            let ended = before.ends.filter(|(at, _)| *at <= now);
+            let (until, code) = (ended.map_or(now, |(at, _)| at), ended.map(|(_, code)| code));
             self.past.push(before.run(task.id.clone(), self.no, Some(until), code));
         }
         pid
@@ -206,13 +190,6 @@ impl Host {
         }
     }
 
-    /// The lease of a process lasts longer.
-    pub(crate) fn extend(&mut self, task: &TaskId, until: Mono) {
-        if let Some(process) = self.processes.get_mut(task).filter(|process| !process.ended) {
-            process.lease = process.lease.max(process.lease.and(Some(ms(until))));
-        }
-    }
-
     /// The host goes down, with all that runs on it and all that was not synced.
     pub(crate) fn lose_power(&mut self, now: Ms) {
         self.disk.crash();
@@ -224,24 +201,24 @@ impl Host {
     /// All processes that ever were.
     pub(crate) fn runs(&self, now: Ms) -> Vec<TaskRun> {
         let present = self.processes.iter().map(|(id, process)| {
-            let ended = process.end().filter(|(at, ..)| *at <= now);
-            process.clone().run(id.clone(), self.no, ended.map(|(at, ..)| at), ended.map(|(_, code, _)| code))
+            let ended = process.ends.filter(|(at, _)| *at <= now);
+            process.clone().run(id.clone(), self.no, ended.map(|(at, _)| at), ended.map(|(_, code)| code))
         });
         self.past.iter().cloned().chain(present).collect()
     }
 
     /// When the next process ends.
     pub(crate) fn next_end(&self) -> Option<Ms> {
-        self.processes.values().filter(|p| !p.ended).filter_map(Process::end).map(|(at, ..)| at).min()
+        self.processes.values().filter(|p| !p.ended).filter_map(|p| p.ends).map(|(at, _)| at).min()
     }
 
-    /// The processes that have ended by now and were not told of, and whether with their lease.
-    pub(crate) fn take_ended(&mut self, now: Ms) -> Vec<(TaskId, i32, bool)> {
+    /// The processes that have ended by now and were not told of.
+    pub(crate) fn take_ended(&mut self, now: Ms) -> Vec<(TaskId, i32)> {
         let due = self.processes.iter_mut().filter(|(_, p)| !p.ended);
         due.filter_map(|(id, process)| {
-            let (_, code, fenced) = process.end().filter(|(at, ..)| *at <= now)?;
+            let (_, code) = process.ends.filter(|(at, _)| *at <= now)?;
             process.ended = true;
-            Some((id.clone(), code, fenced))
+            Some((id.clone(), code))
         })
         .collect()
     }

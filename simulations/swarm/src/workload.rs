@@ -81,9 +81,7 @@ fn request_of(app: &str, wish: &Wish) -> Result<Request, SwarmError> {
 
 /// The manifest of a wish; how its tasks behave stands in their environment.
 fn manifest(app: &str, wish: &Wish) -> String {
-    let Wish::Apply { app_kind, count, parallel, runs, exit_code, stops, site, fenced } = wish else {
-        return String::new();
-    };
+    let Wish::Apply { app_kind, count, parallel, runs, exit_code, stops, site } = wish else { return String::new() };
     let mut text = format!("name = {app:?}\n");
     // Writing to a String cannot fail.
     let _ = match app_kind {
@@ -98,9 +96,6 @@ fn manifest(app: &str, wish: &Wish) -> String {
     let _ = writeln!(text, "{EXIT_CODE} = \"{exit_code}\"\n{STOPS} = \"{}\"", stops.0);
     if let Some(Ms(ms)) = runs {
         let _ = writeln!(text, "{RUNS} = \"{ms}\"");
-    }
-    if *fenced {
-        text.push_str("[partition]\npolicy = \"fence\"\n");
     }
     if let Some(site) = site {
         let _ = writeln!(text, "[place]\nsite = {site:?}");

@@ -1,11 +1,9 @@
 //! Finds and starts the command.
 
 use holm_exec::{
-    LEASE_OVER, TASK_MARK,
-    folder::{ExitFile, LaunchFile, TaskFolder, create_private_dir},
-    host_clock,
+    TASK_MARK,
+    folder::{LaunchFile, TaskFolder, create_private_dir},
     proc::Process,
-    sys,
 };
 use std::{
     collections::BTreeMap,
@@ -40,17 +38,6 @@ impl Failure {
     fn not_found(reason: String) -> Failure {
         Failure { code: 127, reason }
     }
-
-    /// What stands in the folder instead of the end of a command.
-    pub fn exit_file(&self) -> ExitFile {
-        ExitFile {
-            code: Some(i32::from(self.code)),
-            signal: None,
-            finished_at_ms: host_clock().0,
-            reason: Some(self.reason.clone()),
-            lease_ended: self.reason == LEASE_OVER,
-        }
-    }
 }
 
 /// The command, and the pipes of its output.
@@ -78,11 +65,7 @@ pub fn start(folder: &TaskFolder, launch: &LaunchFile) -> Result<Running, Failur
     let path = find(program, &env, &work)?;
     let (stdout, stdout_writer) = io::pipe().map_err(Failure::setup)?;
     let (stderr, stderr_writer) = io::pipe().map_err(Failure::setup)?;
-    let mut command = Command::new(&path);
-    if launch.task.lease.is_some() {
-        sys::die_with_parent(&mut command);
-    }
-    let child = command
+    let child = Command::new(&path)
         .arg0(program)
         .args(arguments)
         .env_clear()
