@@ -158,7 +158,7 @@ impl<'a> Desk<'a> {
 
     /// The acting holder of a slot. This node is live to itself, even while it leaves.
     fn acting<'s>(&self, app: &AppView, seen: &'s SlotView) -> Option<&'s Assignment> {
-        acting_among(app, seen, |node| node == self.me || live_in(self.view, node))
+        acting_among(self.view, app, seen, |node| node == self.me || live_in(self.view, node))
     }
 
     /// Slots that this node holds and has no task for, the more important apps first.

@@ -29,24 +29,27 @@ use std::{cmp::Ordering, collections::BTreeSet};
 /// Two coordinators that chose one node in one epoch made one task; then the assignment of the
 /// lower writer is the one that counts. (A writer has at most one assignment in an epoch.)
 pub fn holder<'a>(app: &AppView, slot: &'a SlotView) -> Option<&'a Assignment> {
-    succeeded_job(app, slot).or_else(|| best_ongoing(app, slot, |_| true)).or_else(|| best_ended(app, slot))
+    succeeded_job(app, slot).or_else(|| best_ongoing(app, slot, |_| true, |_| true)).or_else(|| best_ended(app, slot))
 }
 
 /// The assignment that a node acts on: the [`holder`], unless it is on a node that `view` does
 /// not have as live while another one that has not ended is. That other one stands in, so that
 /// news of a holder behind a broken link costs no healthy task its place; when the link is back,
-/// the holder holds again and the stand-in stops.
+/// the holder holds again and the stand-in stops. A stand-in gives way only to a run of which its node
+/// has spoken in the life that is heard.
 pub fn acting<'a>(view: &View, app: &AppView, slot: &'a SlotView) -> Option<&'a Assignment> {
-    acting_among(app, slot, |node| live_in(view, node))
+    acting_among(view, app, slot, |node| live_in(view, node))
 }
 
 /// [`acting`], where `live` says which nodes are.
 pub(crate) fn acting_among<'a>(
+    view: &View,
     app: &AppView,
     slot: &'a SlotView,
     live: impl Fn(&NodeId) -> bool,
 ) -> Option<&'a Assignment> {
-    succeeded_job(app, slot).or_else(|| best_ongoing(app, slot, live)).or_else(|| holder(app, slot))
+    let told = |a: &Assignment| told_in_this_life(view, a);
+    succeeded_job(app, slot).or_else(|| best_ongoing(app, slot, live, told)).or_else(|| holder(app, slot))
 }
 
 /// The best assignment decided after `epoch` that succeeded or failed.
@@ -108,9 +111,22 @@ fn succeeded_job<'a>(app: &AppView, slot: &'a SlotView) -> Option<&'a Assignment
     succeeded.max_by(|a, b| b.epoch.cmp(&a.epoch).then_with(|| within_epoch(&app.doc, a, b)))
 }
 
-fn best_ongoing<'a>(app: &AppView, slot: &'a SlotView, live: impl Fn(&NodeId) -> bool) -> Option<&'a Assignment> {
+/// Whether a node said what is known of its task after it was started last. Its words of before are no sign that the task goes on: a
+/// node that comes back is often heard before what became of its tasks is.
+fn told_in_this_life(view: &View, a: &Assignment) -> bool {
+    let life = view.nodes.get(&a.placement.node).and_then(|node| node.life);
+    life.is_none_or(|life| a.told_in >= life)
+}
+
+fn best_ongoing<'a>(
+    app: &AppView,
+    slot: &'a SlotView,
+    live: impl Fn(&NodeId) -> bool,
+    told: impl Fn(&Assignment) -> bool,
+) -> Option<&'a Assignment> {
     let ongoing = |a: &&Assignment| !a.state().is_terminal() && !a.refused() && live(&a.placement.node);
-    let gives_way = |a: &&Assignment| slot.assignments.iter().filter(ongoing).any(|other| stands_in_for(a, other));
+    let goes_on = |other: &&Assignment| ongoing(other) && told(other);
+    let gives_way = |a: &&Assignment| slot.assignments.iter().filter(goes_on).any(|other| stands_in_for(a, other));
     slot.assignments.iter().filter(ongoing).filter(|a| !gives_way(a)).max_by(|a, b| by_epoch(&app.doc, a, b))
 }
 

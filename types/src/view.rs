@@ -2,7 +2,7 @@
 //! clients read it; it is computed from documents and presence, and never written to.
 
 use crate::{
-    Digest, DocId, Epoch, Label, NodeId, Scope, Slot, TaskId, TypeError, Wall, cbor,
+    Digest, DocId, Epoch, Incarnation, Label, NodeId, Scope, Slot, TaskId, TypeError, Wall, cbor,
     cert::Role,
     manifest::{Amounts, AppType, Manifest},
 };
@@ -55,6 +55,8 @@ pub struct NodeView {
     pub described: bool,
     /// Whether it is there.
     pub liveness: Liveness,
+    /// Its life that was heard last; none for this node itself and for one that was never heard.
+    pub life: Option<Incarnation>,
 }
 
 impl NodeView {
@@ -244,6 +246,8 @@ pub struct Assignment {
     pub placement: Placement,
     /// What its node says, once it said anything.
     pub status: Option<TaskStatus>,
+    /// The life in which the node said that.
+    pub told_in: Incarnation,
 }
 
 impl Assignment {

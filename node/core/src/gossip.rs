@@ -162,7 +162,11 @@ impl Node {
         if before.is_none() {
             self.view_node(&source);
         }
+        let life = presence.incarnation;
         if self.members.heard(presence, now.mono) {
+            if let Some(view) = self.nodes.get_mut(&source) {
+                view.life = Some(life);
+            }
             let learnt = self.healer.learn(source, &addresses, now.mono);
             if learnt && keeper {
                 self.healer.anchor(source);

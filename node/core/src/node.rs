@@ -326,6 +326,7 @@ impl Node {
             described: member.info.is_some(),
             info: member.info.clone().unwrap_or_else(unknown),
             liveness: if *id == self.me { Liveness::Alive } else { heard.unwrap_or(Liveness::Suspect) },
+            life: self.members.presence(id).map(|presence| presence.incarnation),
         };
         self.nodes.insert(*id, node);
     }

@@ -104,7 +104,13 @@ fn record(view: &mut View, writer: NodeId, decisions: &[Decision]) -> BTreeSet<S
     let mut decided = BTreeSet::new();
     for Decision::Assign { app, slot, epoch, placement, .. } in decisions {
         let Some(app) = view.apps.get_mut(app) else { continue };
-        let assignment = Assignment { epoch: *epoch, writer, placement: placement.clone(), status: None };
+        let assignment = Assignment {
+            epoch: *epoch,
+            writer,
+            placement: placement.clone(),
+            status: None,
+            told_in: Default::default(),
+        };
         app.slots.entry(*slot).or_insert_with(SlotView::default).assignments.push(assignment);
         decided.insert(*slot);
     }

@@ -34,6 +34,7 @@ fn slot_views() -> impl Strategy<Value = SlotView> {
                 writer: id(writer),
                 placement: Placement { node: id(node), attempt: 1, template, stands_in: None },
                 status,
+                told_in: Default::default(),
             }
         };
         SlotView { assignments: assignments.into_iter().map(build).collect() }

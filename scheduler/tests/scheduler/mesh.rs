@@ -94,7 +94,13 @@ impl Mesh {
         for ((app, slot, epoch, writer), placement) in &docs.placements {
             let status = docs.statuses.get(&(*app, *slot, *epoch, placement.node)).map(|(_, status)| status.clone());
             let slots = &mut world.view.apps.get_mut(app).unwrap().slots;
-            let assignment = Assignment { epoch: *epoch, writer: *writer, placement: placement.clone(), status };
+            let assignment = Assignment {
+                epoch: *epoch,
+                writer: *writer,
+                placement: placement.clone(),
+                status,
+                told_in: Default::default(),
+            };
             slots.entry(*slot).or_default().assignments.push(assignment);
         }
         world.view

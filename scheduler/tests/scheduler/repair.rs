@@ -1,8 +1,11 @@
 //! What happens when nodes go, tasks fail and nodes refuse.
 
 use crate::world::{World, amounts, id};
-use holm_scheduler::{Decision, MAX_REFUSALS};
-use holm_types::view::{Liveness, TaskState};
+use holm_scheduler::{Decision, MAX_REFUSALS, acting};
+use holm_types::{
+    Incarnation,
+    view::{Liveness, StandsIn, TaskState, TaskStatus},
+};
 use std::time::Duration;
 
 const THREE: &str = "type = \"service\"\nreplicas = 3";
@@ -71,6 +74,28 @@ fn a_lost_holder_is_not_replaced_while_another_runner_stands_in() {
     assert_eq!(world.decided(), [], "news from behind the broken link starts nothing");
     world.becomes(2, Liveness::Dead);
     assert_eq!(world.decided(), [(0, 3, 1)]);
+}
+
+#[test]
+fn a_stand_in_gives_way_to_a_run_that_goes_on_and_not_to_old_words_of_it() {
+    let mut world = World::of(3).with("web", "type = \"service\"");
+    let started_at = holm_types::Wall(5_000);
+    let running = |started_at| TaskStatus { started_at: Some(started_at), ..TaskStatus::new(TaskState::Running) };
+    let first = world.assigned("web", 0, 1, 2);
+    (first.status, first.told_in) = (Some(running(started_at)), Incarnation(7));
+    let second = world.assigned("web", 0, 2, 3);
+    second.status = Some(running(holm_types::Wall(60_000)));
+    second.placement.stands_in = Some(StandsIn { epoch: 1, node: id(2), started_at });
+    let acts = |world: &World| acting(&world.view, world.app("web"), &world.app("web").slots[&0]).map(|a| a.epoch);
+
+    world.node(2).life = Some(Incarnation(7));
+    assert_eq!(acts(&world), Some(1), "it was only out of sight");
+    world.node(2).life = Some(Incarnation(8));
+    assert_eq!(acts(&world), Some(2), "it was started again, and has not said yet what became of its task");
+    world.slot("web", 0).assignments[0].told_in = Incarnation(8);
+    assert_eq!(acts(&world), Some(1), "the task was adopted");
+    world.slot("web", 0).assignments[0].status = Some(running(holm_types::Wall(70_000)));
+    assert_eq!(acts(&world), Some(2), "it is another run");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use holm_scheduler::{Context, Decision, decide, holder};
 use holm_types::{
-    DocId, Epoch, Label, NodeId, Scope, Slot,
+    DocId, Epoch, Incarnation, Label, NodeId, Scope, Slot,
     manifest::{Amounts, ContainerRun, Format, Manifest, Run},
     view::{AppView, Assignment, Liveness, NodeInfo, NodeView, Placement, SlotView, TaskState, TaskStatus, View},
 };
@@ -66,6 +66,7 @@ impl World {
             info,
             described: true,
             liveness: Liveness::Alive,
+            life: None,
         };
         self.view.nodes.insert(id(n), node);
     }
@@ -162,7 +163,13 @@ impl World {
         let template = self.app(app).template;
         let placement = Placement { node: id(n), attempt: 1, template, stands_in: None };
         let slot = self.slot(app, slot);
-        slot.assignments.push(Assignment { epoch, writer: id(1), placement, status: None });
+        slot.assignments.push(Assignment {
+            epoch,
+            writer: id(1),
+            placement,
+            status: None,
+            told_in: Incarnation::default(),
+        });
         slot.assignments.last_mut().unwrap()
     }
 
@@ -210,7 +217,13 @@ impl World {
     pub fn write(&mut self, decision: &Decision) {
         let Decision::Assign { app, slot, epoch, placement, .. } = decision;
         let slots = &mut self.view.apps.get_mut(app).unwrap().slots;
-        let assignment = Assignment { epoch: *epoch, writer: id(1), placement: placement.clone(), status: None };
+        let assignment = Assignment {
+            epoch: *epoch,
+            writer: id(1),
+            placement: placement.clone(),
+            status: None,
+            told_in: Incarnation::default(),
+        };
         slots.entry(*slot).or_default().assignments.push(assignment);
     }
 

@@ -32,9 +32,12 @@ pub(super) fn reduce(
             let said_at = keys_of::status(slot, key.epoch, &placement.node);
             let status = docs.iter().find_map(|registers| {
                 let values = registers.get(&said_at)?;
-                first(values, bad, |bytes| TaskStatus::decode(bytes).ok()).map(|(_, status)| status)
+                first(values, bad, |bytes| TaskStatus::decode(bytes).ok())
             });
-            found.entry((key.epoch, writer)).or_insert(Assignment { epoch: key.epoch, writer, placement, status });
+            let told_in = status.as_ref().map(|(register, _)| register.actor.incarnation()).unwrap_or_default();
+            let status = status.map(|(_, status)| status);
+            let assignment = Assignment { epoch: key.epoch, writer, placement, status, told_in };
+            found.entry((key.epoch, writer)).or_insert(assignment);
         }
     }
     let assignments: Vec<Assignment> = found.into_values().collect();
