@@ -6,7 +6,7 @@ use crate::{
 };
 use holm_simulations::{
     outcome::{Invariant, Violation},
-    scenario::{HostNo, Ms, Plan},
+    scenario::{HostNo, Ms, Plan, PlannedHost},
 };
 use holm_types::{
     Digest,
@@ -118,8 +118,11 @@ impl Unrest {
         let Some(first) = beliefs.first() else { return };
         for other in &beliefs[1..] {
             let pair = [first.host, other.host];
-            if other.heads.get("mesh") != first.heads.get("mesh") {
-                self.add(Invariant::EqualHeads, pair, "their replicas of the mesh scope differ".into());
+            let differs = |(scope, head): &(&String, &Digest)| other.heads.get(*scope).is_some_and(|its| its != *head);
+            if !other.heads.contains_key("mesh") {
+                self.add(Invariant::EqualHeads, pair, "one has no replica of the mesh scope".into());
+            } else if let Some((scope, _)) = first.heads.iter().find(differs) {
+                self.add(Invariant::EqualHeads, pair, format!("their replicas of {scope} differ"));
             } else if other.apps != first.apps || other.tasks != first.tasks {
                 let differs =
                     first.apps.iter().zip(&other.apps).find(|(a, b)| a != b).map(|(a, b)| format!("{a:?} and {b:?}"));
@@ -129,10 +132,12 @@ impl Unrest {
         }
     }
 
-    /// Nobody who lives is held for dead.
+    /// Nobody who lives is held for dead by those whom it concerns: its site, and the keepers; a keeper concerns all.
     fn alive(&mut self, plan: &Plan, beliefs: &[Belief]) {
         for belief in beliefs {
-            for host in plan.hosts.iter().filter(|host| plan.core.contains(&host.no)) {
+            let Some(observer) = plan.hosts.iter().find(|host| host.no == belief.host) else { continue };
+            let concerns = |host: &&PlannedHost| observer.keeper || host.keeper || observer.site == host.site;
+            for host in plan.hosts.iter().filter(|host| plan.core.contains(&host.no)).filter(concerns) {
                 let row = belief.nodes.iter().find(|row| row.name.as_str() == host.name);
                 let state = row.map(|row| row.state);
                 if state != Some(Liveness::Alive) {
