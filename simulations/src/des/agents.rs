@@ -58,6 +58,7 @@ impl Engine {
         self.record.went_down(self.now, self.no(host));
         self.note(Some(host), "agent-down", if resets { "killed" } else { "power lost" });
         self.hosts[host].stop_agent();
+        self.forget_choices_of_peers(host);
         let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
         for peer in peers {
             self.detach(host, peer, resets);

@@ -331,6 +331,7 @@ impl Engine {
                 let no = self.topic_no(&topic);
                 self.hosts[host].topics.push(no);
                 self.forget_neighbours(host);
+                self.forget_choices_of_peers(host);
             }
             Effect::Publish { topic, bytes } => {
                 let topic = self.topic_no(&topic);

@@ -64,6 +64,8 @@ pub(crate) struct Host {
     pub(crate) topics: Vec<TopicNo>,
     /// Neighbours in the gossip mesh; none when it has to be computed again.
     pub(crate) neighbours: BTreeMap<TopicNo, Vec<HostIndex>>,
+    /// Those of them that it chose itself; none when it has to choose again.
+    pub(crate) choices: BTreeMap<TopicNo, Vec<HostIndex>>,
     pub(crate) processes: Processes,
     /// How far its clock is off, in milliseconds.
     pub(crate) clock_ms: i64,
@@ -101,6 +103,7 @@ impl Host {
             ends: BTreeMap::new(),
             topics: Vec::new(),
             neighbours: BTreeMap::new(),
+            choices: BTreeMap::new(),
             processes: Processes::default(),
             slow_disk: 0,
             disk_free: 0,
@@ -160,6 +163,7 @@ impl Host {
         self.node = None;
         self.topics.clear();
         self.neighbours.clear();
+        self.choices.clear();
         self.thawed.clear();
     }
 }

@@ -231,11 +231,19 @@ impl Engine {
         }
     }
 
-    /// Who a host is connected to has changed: it and its peers choose their neighbours anew.
+    /// Who a host is connected to has changed: it chooses its neighbours anew, and its peers may have gained or lost
+    /// one that chose them.
     pub(super) fn forget_neighbours(&mut self, host: HostIndex) {
+        self.hosts[host].choices.clear();
         self.hosts[host].neighbours.clear();
         let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
         peers.into_iter().for_each(|peer| self.hosts[peer].neighbours.clear());
+    }
+
+    /// Which topics a host takes part in has changed: its peers choose anew.
+    pub(super) fn forget_choices_of_peers(&mut self, host: HostIndex) {
+        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
+        peers.into_iter().for_each(|peer| self.hosts[peer].choices.clear());
     }
 
     /// The neighbours of a host in the gossip mesh of a topic: of its peers that take part the few that a
@@ -244,25 +252,34 @@ impl Engine {
         if let Some(known) = self.hosts[host].neighbours.get(&topic) {
             return known.clone();
         }
-        let joined = |peer: &HostIndex| self.hosts[*peer].topics.contains(&topic);
-        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().filter(joined).collect();
-        let chosen = |engine: &Engine, of: HostIndex| -> Vec<HostIndex> {
-            let rank = |peer: &HostIndex| {
-                let (a, b) = (engine.hosts[of].plan.no.0, engine.hosts[*peer].plan.no.0);
-                mix(u64::from(a.min(b)) << 32 | u64::from(a.max(b)))
-            };
-            let joined = |peer: &HostIndex| engine.hosts[*peer].topics.contains(&topic);
-            let mut peers: Vec<HostIndex> = engine.hosts[of].ends.keys().copied().filter(joined).collect();
-            peers.sort_by_cached_key(rank);
-            peers.truncate(GOSSIP_DEGREE);
-            peers
-        };
-        let mut mine = chosen(self, host);
-        mine.extend(peers.into_iter().filter(|peer| chosen(self, *peer).contains(&host)));
+        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
+        let mut mine = self.choice(host, topic).to_vec();
+        for peer in peers {
+            if self.hosts[peer].topics.contains(&topic) && self.choice(peer, topic).contains(&host) {
+                mine.push(peer);
+            }
+        }
         mine.sort_unstable();
         mine.dedup();
         self.hosts[host].neighbours.insert(topic, mine.clone());
         mine
+    }
+
+    /// The neighbours that a host chooses itself. Kept, since it looks at all its peers: a keeper has the whole mesh.
+    fn choice(&mut self, of: HostIndex, topic: TopicNo) -> &[HostIndex] {
+        if !self.hosts[of].choices.contains_key(&topic) {
+            let no = |host: HostIndex| self.hosts[host].plan.no.0;
+            let mine = no(of);
+            let joined = self.hosts[of].ends.keys().copied().filter(|peer| self.hosts[*peer].topics.contains(&topic));
+            let rank = |peer| mix(u64::from(mine.min(no(peer))) << 32 | u64::from(mine.max(no(peer))));
+            let mut ranked: Vec<(u64, HostIndex)> = joined.map(|peer| (rank(peer), peer)).collect();
+            if ranked.len() > GOSSIP_DEGREE {
+                ranked.select_nth_unstable(GOSSIP_DEGREE);
+                ranked.truncate(GOSSIP_DEGREE);
+            }
+            self.hosts[of].choices.insert(topic, ranked.into_iter().map(|(_, peer)| peer).collect());
+        }
+        self.hosts[of].choices.get(&topic).map_or(&[], Vec::as_slice)
     }
 
     /// Publishes to a topic: the message goes from neighbour to neighbour, each host passes it on
