@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::usage_exit(&error),
     };
     let output = arguments.output;
+    daemon::memory::keep_small();
     environment::start_logging(arguments.log.as_deref());
     let runtime = match environment::runtime() {
         Ok(runtime) => runtime,

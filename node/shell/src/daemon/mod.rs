@@ -14,7 +14,7 @@ mod disk;
 mod inbox;
 mod interface;
 mod logs;
-mod memory;
+pub mod memory;
 mod net;
 mod node_loop;
 mod runner;
