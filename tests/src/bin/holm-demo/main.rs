@@ -12,9 +12,21 @@ use holm_tests::{
 };
 use std::{process::ExitCode, time::Duration};
 use story::Story;
-use timeline::Timeline;
+use timeline::{Timeline, say};
+
+const HELP: &str = "\
+holm-demo: five real nodes at two sites run a service and a job; one dies, the cloud is cut off, and the parts merge.
+It takes no arguments and some 15 seconds. Everything it makes is gone at its end, also after Ctrl-C.
+
+  KEEP=1     the mesh stays up afterwards, until Ctrl-C, to play with
+  NO_COLOR=1 no colours";
 
 fn main() -> ExitCode {
+    if let Some(argument) = std::env::args().nth(1) {
+        let asked = ["-h", "--help", "help"].contains(&argument.as_str());
+        say!("{HELP}");
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(3) };
+    }
     let timeline = Timeline::new();
     match run(&timeline) {
         Ok(()) => ExitCode::SUCCESS,

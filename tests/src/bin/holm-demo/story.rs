@@ -2,7 +2,7 @@
 
 use crate::{
     input::{Input, top},
-    timeline::Timeline,
+    timeline::{Timeline, say},
 };
 use anyhow::{Context, Result, ensure};
 use holm_tests::{
@@ -255,15 +255,15 @@ impl<'a> Story<'a> {
     /// How to use the mesh from another terminal.
     pub fn explain_how_to_play(&self) {
         let holm = holm_tests::binaries::find("holm").map_or_else(|_| "holm".to_owned(), |path| shown(&path));
-        println!("\nThe mesh stays up until you press Ctrl-C. In another terminal:\n");
+        say!("\nThe mesh stays up until you press Ctrl-C. In another terminal:\n");
         for node in self.mesh.up() {
             let enter = match node.pid() {
                 Some(pid) if node.host().is_in_lab() => format!("nsenter --net=/proc/{pid}/ns/net "),
                 _ => String::new(),
             };
-            println!("  alias {}='{enter}env HOLM_DATA_DIR={} {holm}'", node.name(), node.data().display());
+            say!("  alias {}='{enter}env HOLM_DATA_DIR={} {holm}'", node.name(), node.data().display());
         }
-        println!("\n  till-1 ps      till-1 status hello      cloud-1 scale hello 5      till-1 logs offer");
+        say!("\n  till-1 ps      till-1 status hello      cloud-1 scale hello 5      till-1 logs offer");
     }
 }
 

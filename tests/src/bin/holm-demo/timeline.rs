@@ -6,6 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Prints a line. Who closes the pipe (`make demo | head`) has read enough: the demo goes on to its end, where it
+/// cleans up.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let line = format!("{}\n", format_args!($($text)*));
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());
+    }};
+}
+pub(crate) use say;
+
 /// The width of the text.
 const WIDTH: usize = 100;
 
@@ -33,13 +43,13 @@ impl Timeline {
         self.chapters.set(self.chapters.get() + 1);
         let title = format!("{}. {title}", self.chapters.get());
         let rule = "─".repeat(WIDTH.saturating_sub(title.chars().count() + 4));
-        println!("\n{}", self.paint("1;36", &format!("── {title} {rule}")));
+        say!("\n{}", self.paint("1;36", &format!("── {title} {rule}")));
     }
 
     /// Something has happened now.
     pub fn line(&self, text: &str) {
         let since = format!("{:7.2} s", self.begin.elapsed().as_secs_f64());
-        println!("{}  {text}", self.paint("2", &since));
+        say!("{}  {text}", self.paint("2", &since));
     }
 
     /// Something has happened, and it took so long.
@@ -56,13 +66,13 @@ impl Timeline {
     /// What a program printed, or what to type.
     pub fn quote(&self, text: &str) {
         for line in text.lines() {
-            println!("           {}", self.paint("2", line));
+            say!("           {}", self.paint("2", line));
         }
     }
 
     /// Something the reader should know.
     pub fn note(&self, text: &str) {
-        println!("           {}", self.paint("33", text));
+        say!("           {}", self.paint("33", text));
     }
 
     /// The story failed.
@@ -72,8 +82,8 @@ impl Timeline {
 
     /// The story ended well; what to do next.
     pub fn end(&self) {
-        println!("\n{}", self.paint("1;32", &format!("Done in {:.1} s.", self.begin.elapsed().as_secs_f64())));
-        println!(
+        say!("\n{}", self.paint("1;32", &format!("Done in {:.1} s.", self.begin.elapsed().as_secs_f64())));
+        say!(
             "
 What to type next:
   make demo KEEP=1            the same, and the mesh stays up to play with
