@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn every_method_and_parameter_is_in_the_documents() {
+        let text = include_str!("../../docs/rpc.md");
+        for method in table() {
+            let row = text.lines().find(|line| line.starts_with(&format!("| `{}` |", method.name)));
+            let row = row.unwrap_or_else(|| panic!("{} is missing in docs/rpc.md", method.name));
+            let schema = (method.params)(&mut SchemaGenerator::default()).to_value();
+            for name in schema["properties"].as_object().into_iter().flat_map(Map::keys) {
+                let told = row.contains(&format!("`{name}`")) || (method.name == "app.plan");
+                assert!(told || method.name == "node.list" || method.name == "app.list", "{}: {name}", method.name);
+            }
+        }
+    }
+
+    #[test]
     fn what_lists_is_known_to_grow() {
         for method in table() {
             let lists =
