@@ -121,6 +121,7 @@ impl Node {
         let mut ops = edits(&current, manifest)?;
         let changed = !ops.is_empty() || !current.live();
         let revision = current.revision + u64::from(changed);
+        let warnings = warnings.into_iter().chain(self.about_namesakes(manifest, doc)).collect();
         let applied = Applied {
             name: manifest.name.clone(),
             namespace: manifest.namespace.clone(),

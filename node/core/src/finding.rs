@@ -16,6 +16,7 @@ const MAX_NAMED: usize = 4;
 impl Node {
     /// The live app that is meant, and where its document is.
     pub(crate) fn find_app(&self, app: &AppRef) -> Result<(Scope, DocId), ApiError> {
+        self.must_hold(app.site.as_ref())?;
         let namespace = namespace_or_default(app.namespace.as_ref());
         let meant = |found: &&AppView| app.site.is_none() || found.scope.site() == app.site.as_ref();
         let found: Vec<&AppView> = self.namesakes(&namespace, &app.name).filter(meant).collect();
@@ -30,6 +31,12 @@ impl Node {
         }
     }
 
+    /// That the apps of a site that is asked for are known here: of a site that is not, nothing could be said.
+    pub(crate) fn must_hold(&self, site: Option<&Label>) -> Result<(), ApiError> {
+        let scope = site.map(|site| Scope::Site(site.clone()));
+        scope.filter(|scope| !self.claims.holds(scope)).map_or(Ok(()), |scope| Err(self.not_held(&scope)))
+    }
+
     /// Where the app of a manifest belongs, if this node may write there.
     pub(crate) fn place_of(&self, manifest: &Manifest) -> Result<(Scope, DocId), ApiError> {
         let scope = Scope::of_app(manifest.place.site.as_ref());
@@ -37,16 +44,36 @@ impl Node {
             return Err(self.not_held(&scope));
         }
         let doc = DocId::app(&scope, &manifest.namespace, &manifest.name);
-        let elsewhere = self.namesakes(&manifest.namespace, &manifest.name).find(|app| app.doc != doc);
-        match elsewhere {
-            Some(other) if !self.state.apps().get(&doc).is_some_and(|app| app.live) => Err(ApiError::Invalid(format!(
+        // `--site` tells apart those of two sites, but not one of a site from one of no site.
+        let unclear = |other: &&AppView| other.scope.site().is_none() || scope.site().is_none();
+        match self.new_namesakes(manifest, doc).find(unclear) {
+            Some(other) => Err(ApiError::Invalid(format!(
                 "there is an app {} {} already, and an app stays where it was submitted: remove that one first, or \
                  choose another name",
                 manifest.name,
                 where_it_is(&other.scope)
             ))),
-            _ => Ok((scope, doc)),
+            None => Ok((scope, doc)),
         }
+    }
+
+    /// What to tell of a new app whose name other sites use.
+    pub(crate) fn about_namesakes(&self, manifest: &Manifest, doc: DocId) -> Option<String> {
+        let places: Vec<String> = self.new_namesakes(manifest, doc).map(|app| where_it_is(&app.scope)).collect();
+        (!places.is_empty()).then(|| {
+            format!(
+                "there is an app {} {} as well, which is another one and runs on; `holm rm {} --site SITE` removes it",
+                manifest.name,
+                listed(places.into_iter()),
+                manifest.name
+            )
+        })
+    }
+
+    /// Other apps of its name, where a manifest makes a new one.
+    fn new_namesakes<'a>(&'a self, manifest: &'a Manifest, doc: DocId) -> impl Iterator<Item = &'a AppView> {
+        let new = !self.state.apps().get(&doc).is_some_and(|app| app.live);
+        self.namesakes(&manifest.namespace, &manifest.name).filter(move |app| new && app.doc != doc)
     }
 
     /// That there is no such app, and where there is one of that name.
@@ -78,8 +105,8 @@ impl Node {
         let names: BTreeSet<String> = knows.map(|node| node.name.to_string()).collect();
         let ask = if names.is_empty() { String::new() } else { format!(", as are {}", listed(names.into_iter())) };
         ApiError::Invalid(format!(
-            "this node is of site {} and does not hold the apps of site {site}: submit it to a node that is of {site} \
-             or a keeper{ask}",
+            "this node is of site {} and does not hold the apps of site {site}: ask a node that is of {site} or a \
+             keeper{ask}",
             self.claims.site
         ))
     }

@@ -25,6 +25,7 @@ impl Node {
         let manifest = read_manifest(params)?;
         let warnings = unsupported(&manifest)?;
         let (scope, doc) = self.place_of(&manifest)?;
+        let warnings = warnings.into_iter().chain(self.about_namesakes(&manifest, doc)).collect();
         let current = self.current(&doc);
         check_revision(params.expected_revision, &current)?;
         let changed = !edits(&current, &manifest)?.is_empty() || !current.live();

@@ -21,14 +21,22 @@ impl Node {
     pub(crate) fn query(&mut self, now: Now, request: &Request) -> Result<Value, ApiError> {
         match request {
             Request::MeshStatus => to_json(&self.mesh_status()),
-            Request::NodeList(params) => page(self.node_rows(), params, |row| row.id.to_string()),
+            Request::NodeList(params) => {
+                let mut rows = self.node_rows();
+                rows.retain(|row| params.site.as_ref().is_none_or(|site| row.site == *site));
+                page(rows, params, |row| row.id.to_string())
+            }
             Request::AppList(params) => {
+                self.must_hold(params.site.as_ref())?;
                 let rows = self.with_view(|_, view| app_rows(view, params));
                 page(rows, params, |row| {
                     format!("{}/{}/{}", row.namespace, row.name, row.site.as_ref().map_or("", Label::as_str))
                 })
             }
-            Request::TaskList(params) => self.task_page(params),
+            Request::TaskList(params) => {
+                self.must_hold(params.site.as_ref())?;
+                self.task_page(params)
+            }
             Request::AppGet(app) => self.app_status(now, app),
             Request::AppResult(params) => self.results(params),
             Request::TaskGet(task) => self.task(&task.id),
@@ -72,6 +80,8 @@ impl Node {
                 seen: own || node.described || presence.is_some(),
                 path: match self.peers.get(id) {
                     _ if own => Path::Own,
+                    // Its connection may not be known to be closed yet.
+                    _ if node.liveness == Liveness::Dead => Path::Unknown,
                     Some(peer) if peer.relayed => Path::Relayed,
                     Some(_) => Path::Direct,
                     None => Path::Unknown,

@@ -84,6 +84,11 @@ impl DataDir {
         &self.0
     }
 
+    /// What a command needs to be given so that it means this folder; nothing for the usual one.
+    pub fn flag(&self) -> String {
+        if self.0 == DataDir::new(None).0 { String::new() } else { format!(" --data-dir {}", self.0.display()) }
+    }
+
     /// A file or folder in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
@@ -157,10 +162,7 @@ impl DataDir {
     /// What the node was told at its enrolment.
     pub fn settings(&self) -> Result<Settings> {
         if !self.is_enrolled() {
-            bail!(
-                "no node is enrolled in {}: run `holm init --mesh NAME` for a new mesh, or `holm join TOKEN` (--data-dir chooses the folder)",
-                self.0.display()
-            );
+            bail!(self.not_enrolled());
         }
         let path = self.join("node.json");
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -170,6 +172,14 @@ impl DataDir {
                 path.display()
             )
         })
+    }
+
+    /// That no node was enrolled here, and what to do.
+    pub fn not_enrolled(&self) -> String {
+        format!(
+            "no node is enrolled in {}: run `holm init --mesh NAME` for a new mesh, or `holm join TOKEN` (--data-dir chooses the folder)",
+            self.0.display()
+        )
     }
 
     /// Keeps the settings.

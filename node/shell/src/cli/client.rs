@@ -27,10 +27,19 @@ impl Context {
                 "--rpc (or HOLM_RPC) says which node to ask, and its credential is looked for in the data folder {folder}: \
                  give that node's folder with --data-dir or HOLM_DATA_DIR"
             ),
-            None => format!(
-                "no node has run in {folder} yet: start it with `holm up`, or choose another folder with --data-dir"
+            None if !self.data_dir.is_enrolled() => self.data_dir.not_enrolled(),
+            None if self.data_dir.join("rpc.addr").exists() => format!(
+                "the credential of the node in {folder} is gone: rpc.token was removed. Start the node again (`{}`), which makes \
+                 a new one; its tasks run on meanwhile",
+                self.up()
             ),
+            None => format!("no node has run in {folder} yet: start it with `{}`", self.up()),
         }
+    }
+
+    /// The command that starts the node that is meant.
+    fn up(&self) -> String {
+        format!("holm up{}", self.data_dir.flag())
     }
 
     /// Connects to the node that is meant: `--rpc`, else the one of the data folder.
@@ -42,7 +51,7 @@ impl Context {
             Some(url) => url.clone(),
             None => {
                 let address = std::fs::read_to_string(self.data_dir.join("rpc.addr"))
-                    .context("the node's address is not known: is it running? (`holm up`)")?;
+                    .with_context(|| format!("the node's address is not known: is it running? (`{}`)", self.up()))?;
                 format!("http://{}", address.trim())
             }
         };
@@ -53,6 +62,10 @@ impl Context {
                 "the node at {url} does not take the credential in {}: it is another node's; \
                  give the data folder of the node at that address with --data-dir or HOLM_DATA_DIR",
                 token.display()
+            )),
+            error @ RpcError::Unreachable(_) if target.rpc.is_none() => anyhow::Error::from(error).context(format!(
+                "cannot talk to the node at {url}: if it does not run, start it with `{}`",
+                self.up()
             )),
             error => anyhow::Error::from(error).context(format!("cannot talk to the node at {url}")),
         })

@@ -86,12 +86,13 @@ pub fn init(context: &Context, args: Init) -> Result<ExitCode> {
     dir.write_settings(&Settings::new(mesh, &chain, labels(args.label), Vec::new())?)?;
     let answer = serde_json::json!({ "mesh": args.mesh, "mesh_id": mesh, "node": name, "site": args.site });
     let text = format!(
-        "{}mesh {} ({}) made, this host is its node {name} at site {}\nthe mesh's authority key is {}: keep a copy offline\nnext: holm up",
+        "{}mesh {} ({}) made, this host is its node {name} at site {}\nthe mesh's authority key is {}: keep a copy offline\nnext: holm up{}",
         told_if(reused),
         args.mesh,
         short(&mesh.to_string()),
         args.site,
-        dir.join("authority.key").display()
+        dir.join("authority.key").display(),
+        dir.flag()
     );
     context.output.say(&answer, &text);
     Ok(ExitCode::SUCCESS)
@@ -131,12 +132,13 @@ pub async fn join(context: &Context, args: Join) -> Result<ExitCode> {
         "identity_reused": reused,
     });
     let text = format!(
-        "{}joined mesh {} ({}) as node {} at site {}\nnext: holm up",
+        "{}joined mesh {} ({}) as node {} at site {}\nnext: holm up{}",
         told_if(reused),
         claims.mesh_name,
         short(&mesh_id),
         claims.name,
-        claims.site
+        claims.site,
+        dir.flag()
     );
     context.output.say(&answer, &text);
     Ok(ExitCode::SUCCESS)

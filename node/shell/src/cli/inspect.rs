@@ -7,6 +7,7 @@ use holm_rpc::Client;
 use holm_types::{
     Label, Slot,
     api::{AppRef, AppRow, AppStatus, ListParams, MeshStatus, NodeRow, Page, ResultParams, ResultRow},
+    view::Liveness,
 };
 use serde::de::DeserializeOwned;
 use std::process::ExitCode;
@@ -106,7 +107,8 @@ pub fn short(mesh_id: &str) -> &str {
 /// `holm node ls`
 pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let rows: Vec<NodeRow> = list(&client, "node.list", ListParams::default()).await?;
+    let rows: Vec<NodeRow> =
+        list(&client, "node.list", ListParams { site: args.site, ..ListParams::default() }).await?;
     context.output.print(&rows, &["name", "site", "roles", "state", "path", "running", "version", "id"], || {
         let row = |r: &NodeRow| {
             let roles = r.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -117,8 +119,9 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
                 roles,
                 liveness(r),
                 word(&r.path),
-                r.running.to_string(),
-                r.version.clone(),
+                // What a node that is gone runs is not known: it may go on in its part of the mesh.
+                if r.state == Liveness::Dead { "-".to_owned() } else { r.running.to_string() },
+                if r.version.is_empty() { "-".to_owned() } else { r.version.clone() },
                 id,
             ]
         };

@@ -3,7 +3,7 @@
 use super::{
     Target,
     client::Context,
-    exit::{FAILED, NOT_FOUND, failure},
+    exit::{FAILED, NOT_FOUND, USAGE, failure},
     inspect::list,
     output,
 };
@@ -152,6 +152,11 @@ async fn find_tasks(client: &Client, args: &Logs) -> Result<Vec<TaskId>> {
     )
     .await?;
     let app = args.name.parse::<Label>().ok();
+    let sites: Vec<&Label> =
+        apps.iter().filter(|row| Some(&row.name) == app.as_ref()).filter_map(|row| row.site.as_ref()).collect();
+    if sites.len() > 1 {
+        return Err(failure(USAGE, several_there(&args.name, &sites)));
+    }
     for all in [false, true] {
         let Some(app) = app.clone() else { break };
         let site = args.site.clone();
@@ -164,6 +169,13 @@ async fn find_tasks(client: &Client, args: &Logs) -> Result<Vec<TaskId>> {
     }
     let names: Vec<String> = apps.iter().map(|app| app.name.to_string()).collect();
     Err(failure(NOT_FOUND, nothing_there(&args.name, &names)))
+}
+
+/// That a name is the name of several apps.
+fn several_there(name: &str, sites: &[&Label]) -> String {
+    let named = sites.iter().take(MAX_NAMES).map(|site| site.as_str()).collect::<Vec<_>>().join(", ");
+    let more = if sites.len() > MAX_NAMES { ", ..." } else { "" };
+    format!("there are several apps {name}, at the sites {named}{more}; say which one with --site")
 }
 
 /// Why there is no log, and what there is.
@@ -193,6 +205,7 @@ mod tests {
             nothing_there("nope", &[]),
             nothing_there("nope", &many),
             nothing_there("hello", &["hello".into()]),
+            several_there("hello", &[&"shop-1".parse().unwrap(), &"shop-2".parse().unwrap()]),
         ];
         insta::assert_snapshot!(told.join("\n"));
     }

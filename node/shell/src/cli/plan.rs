@@ -66,7 +66,7 @@ fn slots(plan: &Plan) -> String {
 
 fn row(slot: &PlannedSlot) -> Vec<String> {
     let would = match slot.action {
-        PlanAction::Keep => "stay",
+        PlanAction::Keep => "keep",
         PlanAction::Start => "start",
         PlanAction::Replace => "be replaced",
         PlanAction::Stop => "stop",
