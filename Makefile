@@ -1,7 +1,7 @@
 # What a person runs is what CI runs: `.ci/run` calls `make test`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo bench soak fmt
+.PHONY: help deps build test demo bench soak fuzz fmt
 
 # rustup's usual place, for shells that have not read its profile yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -40,6 +40,9 @@ bench: deps ## the benchmark tables
 soak: ## the random scenarios of the simulation until one fails (SOAK=10m: for ten minutes; FROM=1000: from that seed)
 	$(CARGO) build --package holm-simulations --bin holm-sim $(CARGO_FLAGS)
 	@$(TARGET)/debug/holm-sim run random_faults majority_healed --seeds $(or $(FROM),0).. $(if $(SOAK),--for $(SOAK)) --fail-fast
+
+fuzz: ## a million hostile messages and changes (HOSTILE=N: so many; SEED=N: from another seed)
+	HOLM_HOSTILE=$(or $(HOSTILE),1000000) HOLM_SEED=$(or $(SEED),1) $(CARGO) test --workspace $(CARGO_FLAGS) --test hostile_bytes --test hostile -- --nocapture
 
 fmt: ## format the code
 	$(CARGO) fmt --all
