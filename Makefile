@@ -1,7 +1,7 @@
 # What a person runs is what CI runs: `.ci/run` calls `make test`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo bench soak fmt
+.PHONY: help deps build test demo bench soak swarm fmt
 
 # rustup's usual place, for shells that have not read its profile yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -29,6 +29,7 @@ test: deps ## format, lints, architecture, then every test, end to end included
 	cd simulations/swarm && $(CARGO) fmt -p holm-swarm -p futures-timer --check
 	cd simulations/swarm && $(SWARM) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	cd simulations/swarm && $(SWARM) test --workspace $(CARGO_FLAGS)
+	$(TARGET)/debug/holm-sim run simulations/swarm/scenarios/split-plant.toml --seed 1
 
 demo: build ## five nodes, a service, a job, a dead node, a cut cloud, a heal (KEEP=1: leave it up)
 	@KEEP=$(KEEP) $(TARGET)/debug/holm-demo
@@ -40,6 +41,9 @@ bench: deps ## the benchmark tables
 soak: ## the random scenarios of the simulation until one fails (SOAK=10m: for ten minutes; FROM=1000: from that seed)
 	$(CARGO) build --package holm-simulations --bin holm-sim $(CARGO_FLAGS)
 	@$(TARGET)/debug/holm-sim run random_faults majority_healed --seeds $(or $(FROM),0).. $(if $(SOAK),--for $(SOAK)) --fail-fast
+
+swarm: ## build the program that runs scenarios on the real libp2p stack; holm-sim finds it
+	cd simulations/swarm && $(SWARM) build $(CARGO_FLAGS)
 
 fmt: ## format the code
 	$(CARGO) fmt --all
