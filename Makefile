@@ -1,7 +1,7 @@
 # What a person runs is what CI runs: `.ci/run` calls `make test`.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help deps build test demo bench soak fuzz fmt
+.PHONY: help deps build test demo bench soak swarm fuzz fmt
 
 # rustup's usual place, for shells that have not read its profile yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -29,6 +29,7 @@ test: deps ## format, lints, architecture, then every test, end to end included
 	cd simulations/swarm && $(CARGO) fmt -p holm-swarm -p futures-timer --check
 	cd simulations/swarm && $(SWARM) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	cd simulations/swarm && $(SWARM) test --workspace $(CARGO_FLAGS)
+	$(TARGET)/debug/holm-sim run simulations/swarm/scenarios/split-plant.toml --seed 1
 
 demo: build ## five nodes, a service, a job, a dead node, a cut cloud, a heal (KEEP=1: leave it up)
 	@KEEP=$(KEEP) $(TARGET)/debug/holm-demo
@@ -43,6 +44,9 @@ soak: ## the random scenarios of the simulation until one fails (SOAK=10m: for t
 
 fuzz: ## a million hostile messages and changes (HOSTILE=N: so many; SEED=N: from another seed)
 	HOLM_HOSTILE=$(or $(HOSTILE),1000000) HOLM_SEED=$(or $(SEED),1) $(CARGO) test --workspace $(CARGO_FLAGS) --test hostile_bytes --test hostile -- --nocapture
+
+swarm: ## build the program that runs scenarios on the real libp2p stack; holm-sim finds it
+	cd simulations/swarm && $(SWARM) build $(CARGO_FLAGS)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -29,4 +29,12 @@ pub enum SimError {
         /// Why.
         why: String,
     },
+    /// The layer that the plan asks for cannot run it.
+    #[error("{name}: {why}")]
+    Layer {
+        /// The scenario.
+        name: String,
+        /// Why, and what to do about it.
+        why: String,
+    },
 }

@@ -32,7 +32,8 @@
 //! assert!(outcome.passed(), "{:?}", outcome.violations);
 //! ```
 //!
-//! The rooms: [`scenario`] (what is asked), [`des`] (the engine), judges (what must hold), [`outcome`]
+//! The rooms: [`scenario`] (what is asked), [`des`] (the engine), [`fleet`] (its parts, for a layer that brings a network
+//! of its own), judges (what must hold), [`outcome`]
 //! (what came of it), [`report`] and [`tell`] (what people read of it), [`shrink`] (the smallest plan that fails in the same
 //! way). `scenarios/` holds the library, [`scenario::library`] reads it; the binary `holm-sim` is the way in.
 //!
@@ -57,6 +58,7 @@
 pub mod ddmin;
 pub mod des;
 mod error;
+pub mod fleet;
 mod judge;
 pub mod marks;
 pub mod outcome;

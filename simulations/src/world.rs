@@ -4,7 +4,7 @@
 use crate::{
     Violation,
     des::{Options, engine::Engine, queue::At},
-    scenario::{HostNo, Link, Ms, Nat, Plan, PlannedHost},
+    scenario::{Backend, HostNo, Link, Ms, Nat, Plan, PlannedHost},
 };
 use anyhow::{Context as _, Result, bail};
 use holm_types::{
@@ -58,6 +58,7 @@ impl World {
     pub fn new(seed: u64) -> World {
         let plan = Plan {
             name: "story".to_owned(),
+            backend: Backend::Des,
             seed,
             duration: Ms(u64::MAX),
             hosts: Vec::new(),

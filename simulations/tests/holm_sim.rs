@@ -1,5 +1,6 @@
 //! The program as a user types it: a failure is found, replayed with the command that it prints, and shrunk.
 
+use holm_simulations::{Options, Scenario};
 use serde_json::Value;
 use std::{
     path::Path,
@@ -161,8 +162,43 @@ fn mistakes_are_told_with_what_to_do() {
     told(&["explain", "odd.toml"], "line 2");
     std::fs::write(folder.path().join("odd.json"), "{}").expect("a file");
     told(&["replay", "odd.json"], "not a plan that holm-sim wrote");
-    std::fs::write(folder.path().join("swarm.toml"), format!("backend = \"swarm\"\n{BOUND_TO_FAIL}")).expect("a file");
-    told(&["run", "swarm.toml"], "simulations/swarm");
+}
+
+/// The layer `swarm` is another program. Here a stand-in speaks for it: it keeps the plan that it is given, and
+/// answers with the outcome of a run of `des`.
+#[test]
+fn a_plan_of_the_layer_swarm_goes_to_its_own_program() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("both.toml"), format!("backend = \"swarm\"\n{BOUND_TO_FAIL}")).expect("a file");
+    let scenario = Scenario::load(&at("both.toml")).expect("a scenario");
+    let outcome = holm_simulations::run(&scenario.expand(3).expect("a plan"), Options::default()).expect("an outcome");
+    std::fs::write(at("outcome"), serde_json::to_vec(&outcome).expect("text")).expect("a file");
+    let stand_in = |script: &str| {
+        std::fs::write(at("stand-in"), format!("#!/bin/sh\n{script}\n")).expect("a file");
+        std::fs::set_permissions(at("stand-in"), std::fs::Permissions::from_mode(0o755)).expect("a program");
+    };
+    let asked = |program: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holm-sim"));
+        command.args(["run", "both.toml", "--seed", "3", "-o", "json"]).current_dir(folder.path());
+        command.env("HOLM_SWARM", at(program)).output().expect("holm-sim runs")
+    };
+
+    stand_in("cat >plan.json; echo \"$@\" >arguments; cat outcome");
+    let answered = asked("stand-in");
+    assert_eq!(exit(&answered), 1, "{}", String::from_utf8_lossy(&answered.stderr));
+    assert_eq!(json(&answered)["failures"][0]["invariant"], "faults-fired");
+    let plan: Value = serde_json::from_slice(&std::fs::read(at("plan.json")).expect("a plan")).expect("JSON");
+    assert_eq!((&plan["backend"], &plan["seed"]), (&"swarm".into(), &3.into()));
+    assert_eq!(std::fs::read_to_string(at("arguments")).expect("arguments"), "one -\n");
+
+    stand_in("echo 'this layer has no liars' >&2; exit 1");
+    let refused = asked("stand-in");
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(exit(&refused) == 3 && words.contains("both: holm-swarm ended") && words.contains("no liars"), "{words}");
+    let missing = asked("nowhere");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("nowhere: no such file"));
 }
 
 #[test]

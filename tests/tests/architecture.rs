@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("holm-exec", "exec", &["holm-types"]),
     ("holm-rpc", "rpc", &["holm-types"]),
     ("holm-node-core", "node", &["holm-types", "holm-state", "holm-scheduler", "holm-mesh-core"]),
+    ("holm-node-net", "node", &["holm-types", "holm-mesh-net", "holm-node-core"]),
     (
         "holm",
         "node",
@@ -35,6 +36,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "holm-exec",
             "holm-rpc",
             "holm-node-core",
+            "holm-node-net",
         ],
     ),
     ("holm-bootstrap", "bootstrap", &["holm-types", "holm-mesh-core", "holm-mesh-net"]),

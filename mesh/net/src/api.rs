@@ -119,9 +119,9 @@ pub enum NetEvent {
         /// Who.
         node: NodeId,
     },
-    /// A message on a topic that this node subscribed to. The signature of its author was checked;
-    /// whether the author is a member is for the reader to check: a relaying peer is one for certain,
-    /// an author is only a key.
+    /// A message on a topic that this node subscribed to. The signature of its author was checked, so nobody
+    /// speaks for another; whether the author is a member is for the reader to check: a relaying peer is one
+    /// for certain, an author is only a key.
     Gossip {
         /// The author.
         source: NodeId,

@@ -46,7 +46,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connections),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
-            gossip: gossip::behaviour(key, limits)?,
+            gossip: gossip::behaviour(limits)?,
             mdns: mdns.then(|| multicast(key)).flatten().into(),
             streams: Streams::new(limits, counters.clone()),
             wire: Wire::new(limits, counters),

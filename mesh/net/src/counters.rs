@@ -46,8 +46,10 @@ counters! {
     StreamsRefused = "streams_refused",
     /// Gossip that the owner was too slow to take.
     GossipDropped = "gossip_dropped",
-    /// Gossip that was refused: unknown topic, too large, no author.
+    /// Gossip that was refused: unknown topic, too large, no author, this node's own words.
     GossipRefused = "gossip_refused",
+    /// Gossip that its author did not sign.
+    GossipForged = "gossip_forged",
     /// Messages that gossipsub could not publish.
     GossipUnpublished = "gossip_unpublished",
     /// Peers whose gossip queue overflowed.

@@ -3,6 +3,8 @@
 mod commands;
 mod events;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     IncomingStream,
@@ -16,7 +18,7 @@ use crate::{
     peers::Peers,
 };
 use futures::StreamExt;
-use holm_types::Mono;
+use holm_types::{Mono, keys::KeyPair};
 use libp2p::{PeerId, Swarm, swarm::SwarmEvent};
 pub(crate) use setup::open;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -32,6 +34,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The task's state.
 pub(crate) struct Task {
+    /// Signs what this node says to all.
+    key: KeyPair,
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Ask>,
     incoming: mpsc::Sender<IncomingStream>,

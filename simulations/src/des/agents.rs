@@ -3,17 +3,15 @@
 use super::{
     engine::{Answer, Engine},
     event::{Event, HostIndex},
-    runner::{Phase, Process},
+    launch::{Bench, Due},
 };
 use crate::{outcome::Invariant, scenario::random::Chance};
 use holm_node_core::{Input, RequestId, RunnerInput, StartTask};
 use holm_types::{
     NodeId, TaskId,
-    api::{ApiError, AppRef, ApplyParams, Request, ScaleParams},
+    api::{ApiError, Request},
 };
 
-/// Launching a process takes so long.
-const LAUNCH: u64 = 5_000;
 /// Members that a node knows by address before it has heard of anyone.
 const PEERS_KNOWN: usize = 8;
 
@@ -29,7 +27,7 @@ impl Engine {
                 self.record.came_up(self.now, self.no(host));
                 self.note(Some(host), "agent-up", "");
                 self.judges.started(self.now, host, &self.hosts[host]);
-                self.relaunch_waiting(host);
+                self.at_the_bench(host, |bench| bench.relaunch_waiting());
                 self.carry_out(host, effects);
                 let address = self.address(host);
                 self.deliver(host, Input::Listening { address });
@@ -110,148 +108,57 @@ impl Engine {
         if !self.hosts[host].answers() {
             return self.record.count("submitted_to_nobody", 1);
         }
-        let Ok(name) = submission.app.parse() else { return };
-        let request = match &submission.request {
-            crate::scenario::Request::Remove => Request::AppDelete(AppRef { name, namespace: None, site: None }),
-            crate::scenario::Request::Scale { count } => Request::AppScale(ScaleParams {
-                name,
-                namespace: None,
-                site: None,
-                replicas: *count,
-                expected_revision: None,
-            }),
-            apply => {
-                let text = super::manifest::text(&submission.app, apply);
-                let (expected_revision, idempotency_key) = (None, None);
-                Request::AppApply(ApplyParams { manifest: None, text: Some(text), expected_revision, idempotency_key })
-            }
-        };
+        let Some(request) = super::manifest::request(submission) else { return };
         self.judges.submitted(&submission.app);
         self.note(Some(host), "submitted", &format!("{} {:?}", submission.app, submission.request));
         self.request(host, request, Some(n));
     }
 
+    /// Does something to the processes of a host, and queues what comes of it.
+    fn at_the_bench<T>(&mut self, host: HostIndex, act: impl FnOnce(&mut Bench<'_>) -> T) -> T {
+        let mut later = Vec::new();
+        let done = act(&mut Bench {
+            now: self.now,
+            host,
+            hosts: &mut self.hosts,
+            judges: &mut self.judges,
+            record: &mut self.record,
+            next_pid: &mut self.next_pid,
+            later: &mut later,
+        });
+        for (at, due) in later {
+            self.push(at, Event::Process { host, due: Box::new(due) });
+        }
+        done
+    }
+
     /// The runner is told to start a task.
     pub(super) fn spawn(&mut self, host: HostIndex, task: StartTask) {
-        let id = task.id.clone();
-        let there = &self.hosts[host].processes.0;
-        if there.get(&id).is_some_and(|p| p.is_up() || p.phase == Phase::Waits) {
-            return self.record.count("duplicate_starts", 1);
-        }
-        let restarts = 0;
-        self.judges.asked_to_start(self.now, host, &self.hosts, &task);
-        self.launch(host, task, restarts);
+        self.at_the_bench(host, |bench| bench.spawn(task));
     }
 
-    fn launch(&mut self, host: HostIndex, task: StartTask, restarts: u32) {
-        self.next_pid += 1;
-        let pid = self.next_pid;
-        let id = task.id.clone();
-        let started_at = self.hosts[host].clocks(self.now).wall;
-        let old = self.hosts[host].processes.0.remove(&id);
-        let mut process = Process::new(task, pid, started_at, self.now);
-        if let Some(old) = old.filter(|_| restarts > 0) {
-            process.carry_on(&old);
-        }
-        process.restarts = restarts;
-        let (app, slot, course) = (process.app().to_owned(), process.slot(), process.course());
-        self.record.count("starts", 1);
-        self.record.run_began(self.now, self.no(host), &id, pid, &app, slot);
-        self.hosts[host].processes.0.insert(id.clone(), process);
-        self.hosts[host].processes.forget_old();
-        self.judges.process_began(host, &id, pid);
-        self.push(self.now + LAUNCH, Event::Launched { host, task: id.clone(), pid });
-        if let Some((after, code)) = course {
-            self.push(self.now + after, Event::Ended { host, task: id, pid, code });
-        }
-    }
-
-    pub(super) fn launched(&mut self, host: HostIndex, id: &TaskId, pid: u32) {
-        let Some(process) = self.hosts[host].processes.0.get(id).filter(|p| p.pid == pid && p.is_up()) else { return };
-        let (restarts, started_at) = (process.restarts, process.started_at);
-        self.tell_runner(host, RunnerInput::Started { id: id.clone(), pid, restarts, started_at });
-    }
-
-    fn tell_runner(&mut self, host: HostIndex, said: RunnerInput) {
-        if self.hosts[host].is_up() {
-            self.deliver(host, Input::Runner(said));
-        }
-    }
-
+    /// The runner is told to stop a task.
     pub(super) fn stop(&mut self, host: HostIndex, id: &TaskId) {
-        self.judges.asked_to_stop(self.now, host, self.no(host), id);
-        let Some(process) = self.hosts[host].processes.0.get_mut(id) else { return };
-        let pid = process.pid;
-        match process.phase {
-            Phase::Runs => {
-                process.phase = Phase::Stops;
-                let (takes, code) = process.stopping();
-                self.push(self.now + takes, Event::Ended { host, task: id.clone(), pid, code });
-            }
-            Phase::Waits => self.process_ended(host, &id.clone(), pid, 143),
-            Phase::Stops | Phase::Ended { .. } | Phase::Gone => {}
-        }
+        let said = self.at_the_bench(host, |bench| bench.stop(id));
+        self.tell_agent(host, said);
     }
 
-    pub(super) fn process_ended(&mut self, host: HostIndex, id: &TaskId, pid: u32, code: i32) {
-        let (now, wall) = (self.now, self.hosts[host].clocks(self.now).wall);
-        let Some(process) = self.hosts[host].processes.0.get_mut(id) else { return };
-        if process.pid != pid || matches!(process.phase, Phase::Ended { .. } | Phase::Gone) {
-            return;
-        }
-        let was_up = process.is_up();
-        let wait = if process.phase == Phase::Runs { process.restart_wait(code, now) } else { None };
-        process.phase = if wait.is_some() { Phase::Waits } else { Phase::Ended { code, at: wall } };
-        let restarts = process.restarts;
-        if was_up {
-            self.record.run_ended(now, self.no(host), id, pid, Some(code));
-        }
-        if let Some(wait) = wait {
-            self.push(now + wait, Event::Restart { host, task: id.clone(), after_pid: pid });
-        }
-        let ended = RunnerInput::Ended {
-            id: id.clone(),
-            exit_code: Some(code),
-            finished_at: wall,
-            restarts,
-            restarting: wait.is_some(),
-            output: Vec::new(),
-            reason: String::new(),
-        };
-        self.tell_runner(host, ended);
+    /// Something is due with a process.
+    pub(super) fn process(&mut self, host: HostIndex, due: &Due) {
+        let said = self.at_the_bench(host, |bench| bench.happen(due));
+        self.tell_agent(host, said);
     }
 
-    /// The wait is over. It is the agent that starts the process again: without one it waits on.
-    pub(super) fn restart_in_place(&mut self, host: HostIndex, id: &TaskId, after_pid: u32) {
-        if !self.hosts[host].is_up() {
-            return;
-        }
-        let waits = |p: &&Process| p.pid == after_pid && p.phase == Phase::Waits;
-        let Some(process) = self.hosts[host].processes.0.get(id).filter(waits) else { return };
-        let (task, restarts) = (process.task.clone(), process.restarts + 1);
-        self.record.count("restarts_in_place", 1);
-        self.launch(host, task, restarts);
-    }
-
-    fn relaunch_waiting(&mut self, host: HostIndex) {
-        let waits = self.hosts[host].processes.0.values().filter(|p| p.phase == Phase::Waits);
-        let waiting: Vec<(TaskId, u32)> = waits.map(|p| (p.task.id.clone(), p.pid)).collect();
-        for (task, after_pid) in waiting {
-            self.push(self.now + LAUNCH, Event::Restart { host, task, after_pid });
+    fn tell_agent(&mut self, host: HostIndex, said: Option<RunnerInput>) {
+        if let Some(said) = said.filter(|_| self.hosts[host].is_up()) {
+            self.deliver(host, Input::Runner(said));
         }
     }
 
     /// The host goes down, and its disk becomes what the fault says.
     pub(crate) fn lose_power(&mut self, host: HostIndex, torn: Option<Chance>) {
         self.kill_agent(host, false);
-        let unsynced = self.hosts[host].disk.unsynced() as u64;
-        let survivors = torn.map_or(0, |chance| chance.between(0, unsynced)) as usize;
-        self.hosts[host].disk.lose_power(survivors);
-        self.hosts[host].disk_free = self.now;
-        let up: Vec<(TaskId, u32)> = self.hosts[host].processes.up().map(|p| (p.task.id.clone(), p.pid)).collect();
-        for (task, pid) in up {
-            self.record.run_ended(self.now, self.no(host), &task, pid, None);
-        }
-        self.hosts[host].processes.lose_power();
+        let survivors = |unsynced| torn.map_or(0, |chance| chance.between(0, unsynced));
+        self.at_the_bench(host, |bench| bench.lose_power(survivors));
     }
 }

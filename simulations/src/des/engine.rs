@@ -4,6 +4,7 @@
 use super::{
     event::{Event, HostIndex, TopicNo},
     host::Host,
+    launch::Due,
     links::Links,
     queue::{At, Queue, SECOND},
     record::Record,
@@ -226,9 +227,7 @@ impl Engine {
             Event::Dialled { from, to, .. } => self.dialled(from, to),
             Event::Probe { host, peer, connection } => self.probe(host, peer, connection),
             Event::Closed { host, peer, connection } => self.closed(host, peer, connection),
-            Event::Launched { host, task, pid } => self.launched(host, &task, pid),
-            Event::Ended { host, task, pid, code } => self.process_ended(host, &task, pid, code),
-            Event::Restart { host, task, after_pid } => self.restart_in_place(host, &task, after_pid),
+            Event::Process { host, due } => self.process(host, &due),
             Event::FaultBegins(n) => self.fault_begins(n),
             Event::FaultEnds(n) => self.fault_ends(n),
             Event::FaultActs(n) => self.fault_acts(n),
@@ -251,9 +250,14 @@ impl Engine {
             Event::Dialled { to, .. } => (6, *to as u64),
             Event::Probe { peer, .. } => (7, *peer as u64),
             Event::Closed { peer, .. } => (8, *peer as u64),
-            Event::Launched { host, pid, .. } => (9, (*host as u64) << 32 | u64::from(*pid)),
-            Event::Ended { host, pid, .. } => (10, (*host as u64) << 32 | u64::from(*pid)),
-            Event::Restart { host, after_pid, .. } => (11, (*host as u64) << 32 | u64::from(*after_pid)),
+            Event::Process { host, due } => {
+                let (what, pid) = match **due {
+                    Due::Launched { pid, .. } => (9, pid),
+                    Due::Ended { pid, .. } => (10, pid),
+                    Due::Restart { after_pid, .. } => (11, after_pid),
+                };
+                (what, (*host as u64) << 32 | u64::from(pid))
+            }
             Event::FaultBegins(n) => (12, *n as u64),
             Event::FaultEnds(n) => (13, *n as u64),
             Event::FaultActs(n) => (14, *n as u64),
@@ -391,7 +395,7 @@ impl Engine {
 
     /// All but heartbeats.
     pub(super) fn carries_state(&self, topic: TopicNo) -> bool {
-        !self.topics[topic as usize].contains("/presence")
+        crate::fleet::carries_state(&self.topics[topic as usize])
     }
 
     /// Once a second the fleet is looked at as a whole.

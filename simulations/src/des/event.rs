@@ -1,10 +1,9 @@
 //! What can happen in the world. Small, since there are millions of them: what is large is behind
 //! a pointer, and what a whole mesh hears is shared.
 
-use super::queue::At;
+use super::{launch::Due, queue::At};
 use holm_node_core::Input;
 use holm_state::Batch;
-use holm_types::TaskId;
 use std::sync::Arc;
 
 /// A host, by its place in the world's list.
@@ -66,24 +65,10 @@ pub(crate) enum Event {
         peer: HostIndex,
         connection: ConnectionNo,
     },
-    /// A process is up.
-    Launched {
+    /// Something is due with a process.
+    Process {
         host: HostIndex,
-        task: TaskId,
-        pid: u32,
-    },
-    /// A process ends.
-    Ended {
-        host: HostIndex,
-        task: TaskId,
-        pid: u32,
-        code: i32,
-    },
-    /// The wait before a restart in place is over.
-    Restart {
-        host: HostIndex,
-        task: TaskId,
-        after_pid: u32,
+        due: Box<Due>,
     },
     /// A fault begins, ends, or acts while it lasts.
     FaultBegins(usize),

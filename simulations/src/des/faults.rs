@@ -5,7 +5,7 @@ use super::{
     event::{Event, HostIndex},
     queue::{At, SECOND, at_ms},
 };
-use crate::scenario::{Disk, HostNo, Nat, PlannedFault, Trouble, random::Chance};
+use crate::scenario::{Disk, HostNo, Nat, PlannedFault, Step, Trouble, random::Chance};
 use std::collections::BTreeSet;
 
 /// Storms and liars act so often.
@@ -19,25 +19,16 @@ impl Engine {
     /// Puts the faults and requests of the plan into the queue.
     pub(crate) fn schedule_plan(&mut self) {
         let plan = self.plan.clone();
-        for (n, fault) in plan.faults.iter().enumerate() {
-            let at = at_ms(fault.at);
-            self.push(at, Event::FaultBegins(n));
-            if let Trouble::Crash { disk: Disk::Stale, age, .. } = &fault.trouble {
-                self.push(at.saturating_sub(at_ms(*age)).max(1), Event::Backup(n));
-            }
-            if !self.lingers(fault) {
-                self.push(at_ms(fault.end().min(plan.duration)).max(at), Event::FaultEnds(n));
-            }
-        }
-        for (n, submission) in plan.submissions.iter().enumerate() {
-            self.push(at_ms(submission.at), Event::Submit(n));
+        for (at, step) in plan.schedule() {
+            let (at, event) = match step {
+                Step::Begin(n) => (at_ms(at), Event::FaultBegins(n)),
+                Step::End(n) => (at_ms(at), Event::FaultEnds(n)),
+                Step::Backup(n) => (at_ms(at).max(1), Event::Backup(n)),
+                Step::Submit(n) => (at_ms(at), Event::Submit(n)),
+            };
+            self.push(at, event);
         }
         self.push(SECOND, Event::Sample);
-    }
-
-    /// Whether it befalls only hosts that nothing is asked of at the end: then it goes on.
-    fn lingers(&self, fault: &PlannedFault) -> bool {
-        fault.trouble.hosts().is_disjoint(&self.plan.core)
     }
 
     fn indexes(&self, hosts: &BTreeSet<HostNo>) -> Vec<HostIndex> {
@@ -144,7 +135,7 @@ impl Engine {
     pub(crate) fn end_faults(&mut self) {
         let plan = self.plan.clone();
         for (n, fault) in plan.faults.iter().enumerate() {
-            if !self.lingers(fault) && at_ms(fault.at) <= self.now {
+            if !plan.lingers(fault) && at_ms(fault.at) <= self.now {
                 self.fault_ends(n);
             }
         }

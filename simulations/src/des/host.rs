@@ -148,7 +148,8 @@ impl Host {
         // A stream of chance of its own for each life.
         let seed = Chance::new(self.config.seed, "life").of(u64::from(self.life)).bits();
         let incarnation = self.count_start(now, seed as u32)?;
-        let mut config = Config { incarnation, seed, peers, ..self.config.clone() };
+        self.config.incarnation = incarnation;
+        let mut config = Config { seed, peers, ..self.config.clone() };
         config.info.version = format!("sim-{}", self.version);
         let mut effects = Vec::new();
         let node =
@@ -183,7 +184,7 @@ fn configure(authority: &KeyPair, plan: &PlannedHost, seed: u64) -> Result<Confi
         site: plan.site.parse()?,
         roles: vec![if plan.keeper { Role::Keeper } else { Role::Edge }],
         not_before: 0,
-        not_after: u64::MAX / 2,
+        not_after: u64::MAX / 2000,
         serial: u64::from(plan.no.0),
     };
     let chain = CertChain::new(vec![Certificate::sign(claims, authority)?]);

@@ -1,11 +1,29 @@
-//! The manifest that a request of a plan stands for.
+//! The request of a client that a submission of a plan stands for.
 
 use super::runner::{EXIT_CODE, RUN_MS, STOP_MS};
-use crate::scenario::{AppKind, Request};
+use crate::scenario::{AppKind, Request, Submission};
+use holm_types::api::{self, AppRef, ApplyParams, ScaleParams};
 use std::fmt::Write as _;
 
-/// As a user would write it.
-pub(super) fn text(app: &str, request: &Request) -> String {
+/// As a client sends it; none when the app has no valid name.
+pub(crate) fn request(submission: &Submission) -> Option<api::Request> {
+    let name = submission.app.parse().ok()?;
+    Some(match &submission.request {
+        Request::Remove => api::Request::AppDelete(AppRef { name, namespace: None, site: None }),
+        Request::Scale { count } => {
+            let replicas = *count;
+            api::Request::AppScale(ScaleParams { name, namespace: None, site: None, replicas, expected_revision: None })
+        }
+        apply => {
+            let text = Some(text(&submission.app, apply));
+            let (expected_revision, idempotency_key) = (None, None);
+            api::Request::AppApply(ApplyParams { manifest: None, text, expected_revision, idempotency_key })
+        }
+    })
+}
+
+/// The manifest, as a user would write it.
+fn text(app: &str, request: &Request) -> String {
     let Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site } = request else {
         return String::new();
     };

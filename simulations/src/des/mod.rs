@@ -19,13 +19,14 @@ pub(crate) mod engine;
 pub(crate) mod event;
 mod faults;
 pub(crate) mod host;
+pub(crate) mod launch;
 mod liar;
 mod links;
-mod manifest;
+pub(crate) mod manifest;
 mod nat;
 mod network;
 pub(crate) mod queue;
-mod record;
+pub(crate) mod record;
 pub(crate) mod runner;
 
 pub use engine::{Options, Verify};
@@ -104,7 +105,7 @@ fn come_to_rest(engine: &mut Engine) {
     let mut left: Vec<Unrest> = Vec::new();
     while engine.now < deadline {
         engine.run_until((engine.now + REST_CHECK).min(deadline));
-        left = rest::unrest(engine, &core);
+        left = rest::unrest(&engine.hosts, &core);
         match (left.is_empty(), rested_since) {
             (false, _) => rested_since = None,
             (true, None) => rested_since = Some(engine.now),
@@ -112,7 +113,7 @@ fn come_to_rest(engine: &mut Engine) {
             (true, Some(_)) => {}
         }
     }
-    left.extend(rest::last_look(engine, &core));
+    left.extend(rest::last_look(&engine.hosts, &engine.judges.log, plan.document_bytes, &core));
     let now = engine.now;
     for (invariant, hosts, detail) in left {
         engine.judges.verdicts.violate(invariant, now, hosts, detail);

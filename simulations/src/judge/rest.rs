@@ -1,9 +1,8 @@
 //! What must be true of a fleet that has come to rest.
 
-use super::{bounds::largest_document, tasks::app_view};
+use super::{bounds::largest_document, log::Log, tasks::app_view};
 use crate::{
     des::{
-        engine::Engine,
         host::Host,
         runner::{Phase, Process},
     },
@@ -22,31 +21,30 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Unrest = (Invariant, Vec<HostNo>, String);
 
 /// Whatever is not at rest in the core of a fleet; empty when all is.
-pub(crate) fn unrest(engine: &Engine, core: &[usize]) -> Vec<Unrest> {
+pub(crate) fn unrest(hosts: &[Host], core: &[usize]) -> Vec<Unrest> {
     let mut found = Vec::new();
-    let down: Vec<&Host> = core.iter().map(|h| &engine.hosts[*h]).filter(|host| !host.answers()).collect();
+    let down: Vec<&Host> = core.iter().map(|h| &hosts[*h]).filter(|host| !host.answers()).collect();
     if let Some(host) = down.first() {
         return vec![(Invariant::NodeStarts, vec![host.plan.no], format!("{} does not run", host.plan.name))];
     }
-    liveness(engine, core, &mut found);
-    heads(engine, core, &mut found);
+    liveness(hosts, core, &mut found);
+    heads(hosts, core, &mut found);
     if found.is_empty() {
-        views(engine, core, &mut found);
+        views(hosts, core, &mut found);
     }
     if found.is_empty() {
-        slots(engine, core, &mut found);
-        orphans(engine, core, &mut found);
+        slots(hosts, core, &mut found);
+        orphans(hosts, core, &mut found);
     }
     found
 }
 
 /// What is looked at once, at the very end.
-pub(crate) fn last_look(engine: &Engine, core: &[usize]) -> Vec<Unrest> {
-    let (missing, _) = engine.judges.log.missing(&engine.hosts, core);
+pub(crate) fn last_look(hosts: &[Host], log: &Log, most: u64, core: &[usize]) -> Vec<Unrest> {
+    let (missing, _) = log.missing(hosts, core);
     let missing = missing.into_iter().map(|(no, detail)| (Invariant::AcknowledgedIsKept, vec![no], detail));
-    let most = engine.plan.document_bytes;
     let documents = core.iter().filter_map(|h| {
-        let host = &engine.hosts[*h];
+        let host = &hosts[*h];
         let (size, doc) = largest_document(host);
         let detail = format!("{}: document {doc} takes {size} bytes, at most {most} are allowed", host.plan.name);
         (size > most).then(|| (Invariant::Bounded, vec![host.plan.no], detail))
@@ -54,19 +52,19 @@ pub(crate) fn last_look(engine: &Engine, core: &[usize]) -> Vec<Unrest> {
     missing.chain(documents).collect()
 }
 
-fn liveness(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
+fn liveness(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
     for a in core {
-        let observer = &engine.hosts[*a];
+        let observer = &hosts[*a];
         let Some(node) = &observer.node else { continue };
-        let knows = |b: &&usize| concerns(&observer.plan, &engine.hosts[**b].plan);
+        let knows = |b: &&usize| concerns(&observer.plan, &hosts[**b].plan);
         for b in core.iter().filter(knows) {
-            let seen = node.nodes().get(&engine.hosts[*b].id).map(|view| view.liveness);
+            let seen = node.nodes().get(&hosts[*b].id).map(|view| view.liveness);
             if matches!(seen, Some(Liveness::Alive | Liveness::Suspect)) {
                 continue;
             }
-            let (who, whom) = (&observer.plan.name, &engine.hosts[*b].plan.name);
+            let (who, whom) = (&observer.plan.name, &hosts[*b].plan.name);
             let what = seen.map_or_else(|| "is unknown".to_owned(), |state| format!("is {state:?}").to_lowercase());
-            let hosts = vec![observer.plan.no, engine.hosts[*b].plan.no];
+            let hosts = vec![observer.plan.no, hosts[*b].plan.no];
             found.push((Invariant::LiveIsAlive, hosts, format!("to {who}, {whom} {what}, though it is there")));
         }
     }
@@ -78,126 +76,125 @@ fn concerns(observer: &PlannedHost, other: &PlannedHost) -> bool {
 }
 
 /// The scopes of a fleet, and the hosts of its core that hold each.
-fn scopes(engine: &Engine, core: &[usize]) -> BTreeMap<Scope, Vec<usize>> {
+fn scopes(hosts: &[Host], core: &[usize]) -> BTreeMap<Scope, Vec<usize>> {
     let mut scopes = BTreeMap::from([(Scope::Mesh, core.to_vec())]);
-    for host in &engine.hosts {
+    for host in hosts {
         let Ok(site) = host.plan.site.parse() else { continue };
-        let holds = |h: &&usize| engine.hosts[**h].plan.keeper || engine.hosts[**h].plan.site == host.plan.site;
+        let holds = |h: &&usize| hosts[**h].plan.keeper || hosts[**h].plan.site == host.plan.site;
         scopes.entry(Scope::Site(site)).or_insert_with(|| core.iter().filter(holds).copied().collect());
     }
     scopes
 }
 
-fn heads(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
-    for (scope, holders) in scopes(engine, core) {
-        heads_of(engine, &scope, &holders, found);
+fn heads(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
+    for (scope, holders) in scopes(hosts, core) {
+        heads_of(hosts, &scope, &holders, found);
     }
 }
 
-fn heads_of(engine: &Engine, scope: &Scope, holders: &[usize], found: &mut Vec<Unrest>) {
+fn heads_of(hosts: &[Host], scope: &Scope, holders: &[usize], found: &mut Vec<Unrest>) {
     let mut by_digest: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for host in holders {
-        if let Some(node) = &engine.hosts[*host].node {
+        if let Some(node) = &hosts[*host].node {
             by_digest.entry(node.digest(scope)).or_default().push(*host);
         }
     }
     if by_digest.len() > 1 {
-        let names = |hosts: &Vec<usize>| {
-            let names: Vec<&str> = hosts.iter().map(|h| engine.hosts[*h].plan.name.as_str()).collect();
+        let names = |holders: &Vec<usize>| {
+            let names: Vec<&str> = holders.iter().map(|h| hosts[*h].plan.name.as_str()).collect();
             names.join(", ")
         };
         let parts: Vec<String> = by_digest.values().map(names).collect();
-        let few = by_digest.values().min_by_key(|hosts| hosts.len()).into_iter().flatten();
-        let hosts = few.map(|h| engine.no(*h)).collect();
+        let few = by_digest.values().min_by_key(|holders| holders.len()).into_iter().flatten();
+        let hosts = few.map(|h| hosts[*h].plan.no).collect();
         found.push((Invariant::EqualHeads, hosts, format!("replicas of {scope} differ: {}", parts.join(" | "))));
     }
 }
 
-fn views(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
+fn views(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
     let sorted = |host: usize| -> BTreeMap<DocId, AppView> {
-        let mut apps = engine.hosts[host].node.as_ref().map(|node| node.apps().clone()).unwrap_or_default();
+        let mut apps = hosts[host].node.as_ref().map(|node| node.apps().clone()).unwrap_or_default();
         for slot in apps.values_mut().flat_map(|app| app.slots.values_mut()) {
             slot.assignments.sort_by_key(|a| (a.epoch, a.writer, a.placement.node));
         }
         apps
     };
-    let Some((first, rest)) = observers_first(engine, core) else { return };
+    let Some((first, rest)) = observers_first(hosts, core) else { return };
     let expected = sorted(first);
     for host in rest {
-        let there = &engine.hosts[host].plan;
+        let there = &hosts[host].plan;
         // Of a daemon that belongs to no site, a host knows the slots of the sites that it holds.
-        let whole =
-            |app: &AppView| app.manifest.kind != AppType::Daemon || there.keeper && engine.hosts[first].plan.keeper;
+        let whole = |app: &AppView| app.manifest.kind != AppType::Daemon || there.keeper && hosts[first].plan.keeper;
         let held = |app: &AppView| there.keeper || app.scope.site().is_none_or(|site| site.as_str() == there.site);
         let view = sorted(host);
         let same = |doc: &DocId, app: &AppView| view.get(doc).is_some_and(|seen| seen == app || !whole(app));
         let lacks = expected.iter().find(|(doc, app)| held(app) && !same(doc, app)).map(|(doc, _)| doc);
         let differs = lacks.or_else(|| view.keys().find(|doc| !expected.contains_key(*doc)));
         if let Some(doc) = differs {
-            let (a, b) = (&engine.hosts[first].plan.name, &engine.hosts[host].plan.name);
+            let (a, b) = (&hosts[first].plan.name, &hosts[host].plan.name);
             let detail = format!("equal documents, but {a} and {b} make different apps of {doc}");
-            found.push((Invariant::EqualViews, vec![engine.no(first), engine.no(host)], detail));
+            found.push((Invariant::EqualViews, vec![hosts[first].plan.no, hosts[host].plan.no], detail));
         }
     }
 }
 
 /// The host of the core that sees most, and the others of which it sees all.
-fn observers_first(engine: &Engine, core: &[usize]) -> Option<(usize, Vec<usize>)> {
-    let keeper = core.iter().find(|h| engine.hosts[**h].plan.keeper);
+fn observers_first(hosts: &[Host], core: &[usize]) -> Option<(usize, Vec<usize>)> {
+    let keeper = core.iter().find(|h| hosts[**h].plan.keeper);
     let first = *keeper.or_else(|| core.first())?;
-    let sees = |h: &&usize| **h != first && concerns(&engine.hosts[first].plan, &engine.hosts[**h].plan);
+    let sees = |h: &&usize| **h != first && concerns(&hosts[first].plan, &hosts[**h].plan);
     Some((first, core.iter().filter(sees).copied().collect()))
 }
 
 /// The processes of each slot of an app on hosts that the fleet can see; those that wait to be
 /// restarted in place count.
-fn runners<'a>(engine: &'a Engine, visible: &BTreeSet<usize>, app: &str) -> BTreeMap<u32, Vec<(usize, &'a Process)>> {
+fn runners<'a>(hosts: &'a [Host], visible: &BTreeSet<usize>, app: &str) -> BTreeMap<u32, Vec<(usize, &'a Process)>> {
     let mut slots: BTreeMap<u32, Vec<(usize, &Process)>> = BTreeMap::new();
     for host in visible {
-        let processes = engine.hosts[*host].processes.0.values();
+        let processes = hosts[*host].processes.0.values();
         let there = processes.filter(|p| p.is_up() || p.phase == Phase::Waits).filter(|p| p.app() == app);
         there.for_each(|process| slots.entry(process.slot()).or_default().push((*host, process)));
     }
     slots
 }
 
-fn slots(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
-    let Some((first, _)) = observers_first(engine, core) else { return };
-    let Some(node) = engine.hosts[first].node.as_ref() else { return };
+fn slots(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
+    let Some((first, _)) = observers_first(hosts, core) else { return };
+    let Some(node) = hosts[first].node.as_ref() else { return };
     let alive = |h: &usize| {
-        let seen = node.nodes().get(&engine.hosts[*h].id);
-        engine.hosts[*h].is_up() && seen.is_some_and(|view| view.liveness == Liveness::Alive)
+        let seen = node.nodes().get(&hosts[*h].id);
+        hosts[*h].is_up() && seen.is_some_and(|view| view.liveness == Liveness::Alive)
     };
-    let visible: BTreeSet<usize> = (0..engine.hosts.len()).filter(alive).collect();
+    let visible: BTreeSet<usize> = (0..hosts.len()).filter(alive).collect();
     let view = View { nodes: node.nodes().clone(), ..View::default() };
     for app in node.apps().values().filter(|app| app.live) {
         let name = app.manifest.name.as_str();
-        let runners = runners(engine, &visible, name);
-        let wanted = wanted(engine, app, &visible);
+        let runners = runners(hosts, &visible, name);
+        let wanted = wanted(hosts, app, &visible);
         for (slot, expected) in &wanted {
             let there = runners.get(slot).map_or(0, Vec::len);
             if there != *expected && !is_settled(app, &view, *slot, there, runners.len()) {
-                let hosts = runners.get(slot).into_iter().flatten().map(|(host, _)| engine.no(*host)).collect();
+                let hosts = runners.get(slot).into_iter().flatten().map(|(host, _)| hosts[*host].plan.no).collect();
                 let detail = format!("slot {slot} of {name} has {there} runners");
                 found.push((Invariant::EachSlotOnce, hosts, detail));
             }
         }
         for (slot, there) in runners.iter().filter(|(slot, _)| !wanted.contains_key(slot)) {
-            let hosts = there.iter().map(|(host, _)| engine.no(*host)).collect();
+            let hosts = there.iter().map(|(host, _)| hosts[*host].plan.no).collect();
             found.push((Invariant::NoOrphans, hosts, format!("slot {slot} of {name} is not wanted, and runs")));
         }
     }
 }
 
 /// How many runners each slot of an app should have.
-fn wanted(engine: &Engine, app: &AppView, visible: &BTreeSet<usize>) -> BTreeMap<u32, usize> {
+fn wanted(hosts: &[Host], app: &AppView, visible: &BTreeSet<usize>) -> BTreeMap<u32, usize> {
     let site = app.manifest.place.site.as_ref();
-    let fits = |host: &&usize| site.is_none_or(|site| engine.hosts[**host].plan.site == site.as_str());
+    let fits = |host: &&usize| site.is_none_or(|site| hosts[**host].plan.site == site.as_str());
     let fitting: Vec<usize> = visible.iter().filter(fits).copied().collect();
     let each = usize::from(!fitting.is_empty());
     match app.manifest.desired_slots() {
         Some(count) => (0..count).map(|slot| (slot, each)).collect(),
-        None => fitting.iter().map(|host| (AppView::daemon_slot(&engine.hosts[*host].id), 1)).collect(),
+        None => fitting.iter().map(|host| (AppView::daemon_slot(&hosts[*host].id), 1)).collect(),
     }
 }
 
@@ -218,9 +215,9 @@ fn is_settled(app: &AppView, view: &View, slot: u32, there: usize, running: usiz
 }
 
 /// Processes that nobody wants: their own node does not hold their slot.
-fn orphans(engine: &Engine, core: &[usize], found: &mut Vec<Unrest>) {
+fn orphans(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
     for host in core {
-        let there = &engine.hosts[*host];
+        let there = &hosts[*host];
         let Some(node) = &there.node else { continue };
         let view = View { nodes: node.nodes().clone(), ..View::default() };
         for process in there.processes.up() {

@@ -59,6 +59,7 @@ impl Scenario {
         let core = self.core(&hosts, seed);
         Ok(Plan {
             name: self.name.clone(),
+            backend: self.backend,
             seed,
             duration: ms(self.duration),
             wan: self.link,

@@ -35,6 +35,7 @@ mod model;
 mod parse;
 mod plan;
 pub(crate) mod random;
+mod schedule;
 
 pub use library::{LIBRARY, library};
 pub use model::{
@@ -42,3 +43,4 @@ pub use model::{
     Submit, SubmitKind, Workload,
 };
 pub use plan::{HostNo, Ms, Plan, PlannedFault, PlannedHost, Request, Submission, Trouble};
+pub use schedule::Step;

@@ -1,6 +1,6 @@
 //! The plan: a scenario in which nothing is left to chance.
 
-use super::{AppKind, Disk, FaultKind, Link, Nat};
+use super::{AppKind, Backend, Disk, FaultKind, Link, Nat};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -21,6 +21,9 @@ pub struct HostNo(pub u32);
 pub struct Plan {
     /// The scenario's name.
     pub name: String,
+    /// The layer that runs it.
+    #[serde(default)]
+    pub backend: Backend,
     /// The seed that it was drawn from, and that feeds the run's own streams of chance.
     pub seed: u64,
     /// When faults and submissions end.

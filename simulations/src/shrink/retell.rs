@@ -6,7 +6,8 @@
 
 use crate::{
     scenario::{
-        AppKind, Check, Disk, HostNo, Link, Ms, Nat, Plan, PlannedFault, PlannedHost, Request, Submission, Trouble,
+        AppKind, Backend, Check, Disk, HostNo, Link, Ms, Nat, Plan, PlannedFault, PlannedHost, Request, Submission,
+        Trouble,
     },
     tell::split,
 };
@@ -139,6 +140,9 @@ fn seconds(ms: Ms) -> String {
 fn write_all(out: &mut String, plan: &Plan, names: &Names<'_>, seed: u64, about: &str) -> std::fmt::Result {
     about.lines().try_for_each(|line| writeln!(out, "{}", format!("# {line}").trim_end()))?;
     writeln!(out, "seed = {seed}\nduration = {}", period(plan.duration))?;
+    if plan.backend == Backend::Swarm {
+        writeln!(out, "backend = \"swarm\"")?;
+    }
     for group in &names.groups {
         let host = group.like;
         writeln!(

@@ -1,17 +1,14 @@
-//! The agent of one node: the shell around [`holm_node_core::Node`], with the real network below it
-//! and a disk and a runner that are made up. The counterpart of `node/shell/src/daemon/node_loop.rs`.
+//! The agent of one node: the shell around its core, with the real network below it and a disk and a
+//! runner that are made up. The counterpart of `node/shell/src/daemon/node_loop.rs`.
 
-use crate::{
-    host::{self, Host},
-    record::Record,
-};
 use futures::future::pending;
 use holm_mesh_net::{Net, NetCommand, NetEvent};
-use holm_node_core::{Effect, Input, Node, RequestId, RunnerInput};
-use holm_simulations::scenario::Ms;
-use holm_state::{StoreWrite as _, verify_batch};
+use holm_node_core::{Effect, Input, RequestId, RunnerInput};
+use holm_node_net::{Heard, heard};
+use holm_simulations::fleet::{At, Fleet};
+use holm_state::Batch;
 use holm_types::{
-    Mono, Now, Wall,
+    Mono, NodeId,
     api::{ApiError, Request},
 };
 use serde_json::Value;
@@ -25,10 +22,9 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// What a synced write takes on a disk that is well.
-const SYNC: Duration = Duration::from_millis(2);
-/// What a runner needs to start a process.
-const LAUNCH: Duration = Duration::from_millis(5);
+/// What a write takes on a disk that is well, synced or not.
+const SYNC: At = 2_000;
+const WRITE: At = 200;
 /// What verifying one signature takes on another thread.
 const VERIFY: Duration = Duration::from_micros(50);
 /// Inputs taken before effects are carried out, at most, as in the shell.
@@ -53,38 +49,42 @@ impl<T> Shared<T> {
 
     /// Never hold it across an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        // Nothing panics while the lock is held.
+        // A panic in a core ends the run, and what it left is not looked at any more.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Microseconds since the simulation began.
+pub(crate) fn since(start: Instant) -> At {
+    At::try_from(start.elapsed().as_micros()).unwrap_or(At::MAX)
+}
+
 /// See the [module](self).
 pub(crate) struct Agent {
-    pub(crate) node: Node,
+    /// Its host's place in the fleet.
+    pub(crate) host: usize,
+    pub(crate) fleet: Shared<Fleet>,
     pub(crate) effects: Vec<Effect>,
     pub(crate) net: Net,
     pub(crate) requests: mpsc::Receiver<Asked>,
-    pub(crate) host: Shared<Host>,
-    pub(crate) record: Shared<Record>,
+    pub(crate) runner: mpsc::Receiver<RunnerInput>,
     pub(crate) start: Instant,
     pub(crate) waiting: Waiting,
 }
 
-/// What the agent waits for from its disk, its verifier and its runner.
+/// What the agent waits for from its disk and its verifier.
 #[derive(Default)]
 pub(crate) struct Waiting {
-    /// Inputs that come at a time.
+    /// What comes at a time.
     due: BTreeMap<(Mono, u64), Due>,
     order: u64,
     replies: BTreeMap<RequestId, oneshot::Sender<Result<Value, ApiError>>>,
     next_request: RequestId,
-    /// When the disk is done with what it was given.
-    disk_free: Mono,
 }
 
 enum Due {
-    Input(Box<Input>),
-    Synced,
+    Verified(Vec<bool>),
+    Written(Batch),
 }
 
 impl Waiting {
@@ -98,6 +98,7 @@ impl Waiting {
 enum Branch {
     Ended,
     Event(NetEvent),
+    Runner(RunnerInput),
     Asked(Asked),
     Time,
 }
@@ -110,18 +111,18 @@ impl Agent {
             match self.next().await {
                 Branch::Ended => return,
                 Branch::Event(event) => self.take_burst(event),
+                Branch::Runner(said) => self.take(Input::Runner(said)),
                 Branch::Asked((request, reply)) => self.take_request(request, reply),
                 Branch::Time => {}
             }
             self.take_due();
-            self.node.settle(self.now(), &mut self.effects);
+            self.fleet.lock().settle(self.host, since(self.start), &mut self.effects);
         }
     }
 
     async fn next(&mut self) -> Branch {
         let own = self.waiting.due.keys().next().map(|(at, _)| *at);
-        let ends = self.host.lock().next_end().map(|at| Mono(Duration::from_millis(at.0)));
-        let due = [self.node.next_deadline(), own, ends].into_iter().flatten().min();
+        let due = [self.fleet.lock().next_deadline(self.host), own].into_iter().flatten().min();
         let timer = async {
             match due {
                 Some(due) => sleep_until(self.start + due.0).await,
@@ -131,19 +132,14 @@ impl Agent {
         tokio::select! {
             biased;
             event = self.net.events.recv() => event.map_or(Branch::Ended, Branch::Event),
+            Some(said) = self.runner.recv() => Branch::Runner(said),
             asked = self.requests.recv() => asked.map_or(Branch::Ended, Branch::Asked),
             () = timer => Branch::Time,
         }
     }
 
-    /// Both clocks of the node: the one that measures, and the one that may be wrong.
-    fn now(&self) -> Now {
-        Now { mono: Mono(self.start.elapsed()), wall: wall() }
-    }
-
-    /// The time of the simulation.
-    fn elapsed(&self) -> Ms {
-        Ms(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    fn take(&mut self, input: Input) {
+        self.fleet.lock().handle(self.host, since(self.start), input, &mut self.effects);
     }
 
     fn take_burst(&mut self, first: NetEvent) {
@@ -157,9 +153,40 @@ impl Agent {
     }
 
     fn take_event(&mut self, event: NetEvent) {
-        self.record.lock().heard(self.elapsed(), self.host.lock().no, &event);
-        if let Some(input) = input_of(event) {
-            self.node.handle(self.now(), input, &mut self.effects);
+        self.tell(&event);
+        if let Heard::Input(input) = heard(event) {
+            self.take(input);
+        }
+    }
+
+    /// Tells the fleet what the network says. No number of a connection gets in there: libp2p counts them over
+    /// the whole process.
+    fn tell(&self, event: &NetEvent) {
+        let (at, host) = (since(self.start), Some(self.host));
+        let mut fleet = self.fleet.lock();
+        let mut trace = |what: &'static str, from: Option<&NodeId>, detail: &[u8]| {
+            fleet.count(what, 1);
+            fleet.trace(at, host, what, detail);
+            if let Some(from) = from {
+                fleet.trace(at, host, "from", &from.0);
+                fleet.heard(self.host, at, from);
+            }
+        };
+        match event {
+            NetEvent::Gossip { source, bytes, .. } => trace("gossip_heard", Some(source), bytes),
+            NetEvent::Frame { from, bytes } => trace("frames_heard", Some(from), bytes),
+            NetEvent::Discovered { node, .. } | NetEvent::PeerAddresses { node, .. } => {
+                trace("addresses_heard", None, &node.0);
+            }
+            NetEvent::Superseded { by } => trace("superseded", None, &by.0),
+            NetEvent::Observed { address } => trace("addresses_observed", None, address.as_bytes()),
+            NetEvent::Listening { address } => fleet.note(at, host, "listening", address),
+            NetEvent::PeerUp { node, .. } => fleet.note(at, host, "peer-up", &node.mark()),
+            NetEvent::PeerDown { node } => fleet.note(at, host, "peer-down", &node.mark()),
+            NetEvent::DialFailed { node, error } => {
+                fleet.count("dials_failed", 1);
+                fleet.note(at, host, "dial-failed", &format!("{}: {error}", node.mark()));
+            }
         }
     }
 
@@ -167,38 +194,24 @@ impl Agent {
         self.waiting.next_request += 1;
         let id = self.waiting.next_request;
         self.waiting.replies.insert(id, reply);
-        self.node.handle(self.now(), Input::Request { id, request }, &mut self.effects);
+        self.take(Input::Request { id, request });
     }
 
-    /// Takes what the disk, the verifier and the processes have to say by now.
+    /// Takes what the disk and the verifier have to say by now.
     fn take_due(&mut self) {
-        let now = self.now();
+        let at = since(self.start);
         while let Some(entry) = self.waiting.due.first_entry() {
-            if entry.key().0 > now.mono {
+            if entry.key().0.0 > Duration::from_micros(at) {
                 break;
             }
             let input = match entry.remove() {
-                Due::Input(input) => *input,
-                Due::Synced => {
-                    // The disk of this layer does not fail.
-                    let _ = self.host.lock().disk.sync();
+                Due::Verified(verdicts) => Input::Verified { verdicts },
+                Due::Written(batch) => {
+                    self.fleet.lock().written(self.host, at, &batch);
                     Input::Persisted
                 }
             };
-            self.node.handle(now, input, &mut self.effects);
-        }
-        let ended = self.host.lock().take_ended(self.elapsed());
-        for (id, exit_code) in ended {
-            let input = RunnerInput::Ended {
-                id,
-                exit_code: Some(exit_code),
-                finished_at: now.wall,
-                restarts: 0,
-                restarting: false,
-                output: Vec::new(),
-                reason: String::new(),
-            };
-            self.node.handle(now, Input::Runner(input), &mut self.effects);
+            self.take(input);
         }
     }
 
@@ -209,47 +222,39 @@ impl Agent {
     }
 
     fn carry_out_one(&mut self, effect: Effect) {
-        let now = self.now();
+        let (host, at) = (self.host, since(self.start));
         match effect {
             Effect::Reply { id, result } => {
                 // Who asked may be gone.
                 self.waiting.replies.remove(&id).map(|reply| reply.send(result));
             }
             Effect::Persist(batch) => {
-                let mut host = self.host.lock();
-                // The disk of this layer does not fail.
-                let _ = host.disk.write(&batch);
-                host.slow_writes += u64::from(!host.slow.is_zero());
-                let done = self.waiting.disk_free.max(now.mono).after(SYNC + host.slow);
-                self.waiting.disk_free = done;
-                self.waiting.at(done, Due::Synced);
+                let done = self.fleet.lock().write(host, at, if batch.sync { SYNC } else { WRITE });
+                self.waiting.at(Mono(Duration::from_micros(done)), Due::Written(batch));
             }
             Effect::Verify(changes) => {
-                let verdicts = verify_batch(&host::mesh(), &changes);
+                let verdicts = self.fleet.lock().verify(&changes);
                 let cost = VERIFY * u32::try_from(changes.len()).unwrap_or(u32::MAX);
-                self.waiting.at(now.mono.after(cost), Due::Input(Box::new(Input::Verified { verdicts })));
+                self.waiting.at(Mono(Duration::from_micros(at) + cost), Due::Verified(verdicts));
             }
             Effect::Subscribe(topic) => self.command(NetCommand::Subscribe(topic)),
             Effect::Publish { topic, bytes } => {
-                self.record.lock().said(self.host.lock().no, bytes.len(), host::is_presence(&topic));
+                self.fleet.lock().published(host, at, &topic, &bytes);
                 self.command(NetCommand::Publish { topic, bytes });
             }
             Effect::Send { peer, bytes } => {
-                self.record.lock().said(self.host.lock().no, bytes.len(), false);
+                self.fleet.lock().sent(host, bytes.len(), true);
                 self.command(NetCommand::Send { peer, bytes });
             }
             Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
-            Effect::Start(task) => {
-                let (no, pid) = {
-                    let mut host = self.host.lock();
-                    (host.no, host.start(&task, self.elapsed(), now.wall))
-                };
-                self.record.lock().note(self.elapsed(), Some(no), "process", format!("{} pid {pid}", task.id));
-                let started = RunnerInput::Started { id: task.id, pid, restarts: 0, started_at: now.wall };
-                self.waiting.at(now.mono.after(LAUNCH), Due::Input(Box::new(Input::Runner(started))));
+            Effect::Start(task) => self.fleet.lock().spawn(host, at, task),
+            Effect::Stop(id) => {
+                let said = self.fleet.lock().stop(host, at, &id);
+                if let Some(said) = said {
+                    self.take(Input::Runner(said));
+                }
             }
-            Effect::Stop(id) => self.host.lock().stop(&id, self.elapsed()),
-            Effect::Emit(event) => self.record.lock().emitted(self.elapsed(), self.host.lock().no, event),
+            Effect::Emit(event) => self.fleet.lock().emitted(host, at, &event),
             // Nobody enrols here: every host is a member from the start.
             Effect::Enrolled { .. } => {}
         }
@@ -259,25 +264,4 @@ impl Agent {
         // A full queue drops it, counted by the network, as in the shell.
         self.net.handle.try_send(command);
     }
-}
-
-/// The date by the clock of the node whose task asks: the interposed libc knows its skew.
-pub(crate) fn wall() -> Wall {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// As `node/shell/src/daemon/net.rs`.
-fn input_of(event: NetEvent) -> Option<Input> {
-    Some(match event {
-        NetEvent::Listening { address } => Input::Listening { address },
-        NetEvent::PeerUp { node, chain, address, relayed } => Input::PeerUp { node, chain, address, relayed },
-        NetEvent::PeerDown { node } => Input::PeerDown { node },
-        NetEvent::Gossip { source, topic, bytes } => Input::Gossip { source, topic, bytes },
-        NetEvent::Frame { from, bytes } => Input::Frame { from, bytes },
-        NetEvent::Discovered { node, addresses } | NetEvent::PeerAddresses { node, addresses } => {
-            Input::Discovered { node, addresses }
-        }
-        NetEvent::Observed { .. } | NetEvent::DialFailed { .. } | NetEvent::Superseded { .. } => return None,
-    })
 }

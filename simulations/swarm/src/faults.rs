@@ -1,11 +1,8 @@
 //! What befalls the fleet, and which of it this layer does.
 
 use crate::{SwarmError, net::Counts, world::World};
-use holm_simulations::scenario::{AppKind, Disk, FaultKind, HostNo, Plan, PlannedFault, Request, Trouble};
-use std::{collections::BTreeSet, time::Duration};
-
-/// The version that an upgrade brings.
-const UPGRADED: &str = "sim-2";
+use holm_simulations::scenario::{Disk, HostNo, Plan, PlannedFault, Trouble};
+use std::collections::BTreeSet;
 
 /// A fault that goes on.
 pub(crate) struct Ongoing {
@@ -25,66 +22,56 @@ pub fn refuse(plan: &Plan) -> Result<(), SwarmError> {
             Trouble::RelayDown { .. } => "relay_down: the product has no relays yet",
             Trouble::GossipStorm { .. } => "gossip_storm: every node of this layer is the real one",
             Trouble::Liar { .. } => "liar: every node of this layer is the real one",
-            Trouble::Crash { disk: Disk::Torn | Disk::Wipe | Disk::Stale, .. } => {
-                "crash with a torn, wiped or stale disk: the disk of this layer keeps what was synced and loses the rest"
-            }
             _ => continue,
         };
         return Err(SwarmError::Refused(format!("{why} (the fault at {} ms)", fault.at.0)));
-    }
-    for submission in &plan.submissions {
-        if let Request::Apply { app_kind, runs: Some(_), exit_code, .. } = &submission.request
-            && (*app_kind != AppKind::Job || *exit_code != 0)
-        {
-            let why = "has tasks that fall over: nothing restarts them in place here";
-            return Err(SwarmError::Refused(format!("{} {why}", submission.app)));
-        }
     }
     Ok(())
 }
 
 impl World {
     /// A fault begins.
-    pub(crate) fn begin(&mut self, fault: &PlannedFault) -> Ongoing {
+    pub(crate) fn begin(&mut self, n: usize, fault: &PlannedFault) -> Ongoing {
         let before = self.net.counts();
-        self.note(None, "fault", format!("{:?}", fault.trouble));
+        let at = self.at();
+        self.fleet.lock().fault_began(n, at);
+        let hosts = self.places(&fault.trouble.hosts());
+        let strike = |blow: &mut dyn FnMut(usize) -> bool| hosts.iter().filter(|host| blow(**host)).count() > 0;
         let struck = match &fault.trouble {
             Trouble::Partition { sides } => {
                 self.each_pair(sides, |world, a, b| world.net.cut(a, b));
                 false
             }
             Trouble::Oneway { from, to } => {
-                self.net.cut(&self.in_net(from), &self.in_net(to));
+                self.net.cut(&self.places(from), &self.places(to));
                 false
             }
-            Trouble::Crash { hosts, power_loss, .. } => {
-                self.strike(hosts, |world, no| world.take_down(no, *power_loss))
+            Trouble::Crash { power_loss, disk, .. } => {
+                strike(&mut |host| self.take_down(host, *power_loss, *disk, fault.id))
             }
-            Trouble::Upgrade { hosts } => {
-                self.strike(hosts, |world, no| world.take_down(no, false));
-                false
-            }
-            Trouble::Pause { hosts } => self.strike(hosts, |world, no| world.freeze(no, true)),
-            Trouble::ClockJump { hosts, by_ms, .. } => self.strike(hosts, |world, no| {
-                world.jump(no, *by_ms);
-                world.agent(no).is_some()
+            Trouble::Upgrade { .. } => strike(&mut |host| {
+                self.fleet.lock().upgrade(host);
+                self.take_down(host, false, Disk::Keep, fault.id)
             }),
-            Trouble::LossBurst { hosts, loss } => {
-                self.net.set_extra_loss(&self.in_net(hosts), *loss);
+            Trouble::Pause { .. } => strike(&mut |host| self.freeze(host, true)),
+            Trouble::ClockJump { by_ms, .. } => strike(&mut |host| self.jump(host, *by_ms)),
+            Trouble::LossBurst { loss, .. } => {
+                self.net.add_loss(&hosts, *loss);
                 false
             }
-            Trouble::NatRebind { hosts } => {
-                self.in_net(hosts).into_iter().for_each(|host| self.net.rebind(host));
+            Trouble::NatRebind { .. } => {
+                hosts.iter().for_each(|host| self.net.rebind(*host));
                 false
             }
-            Trouble::Reconnect { hosts } => {
-                self.in_net(hosts).into_iter().for_each(|host| self.net.reset_all(host));
+            Trouble::Reconnect { .. } => {
+                hosts.iter().for_each(|host| self.net.reset_all(*host));
                 false
             }
-            Trouble::SlowDisk { hosts, slow_ms } => {
-                self.strike(hosts, |world, no| world.slow_disk(no, *slow_ms));
-                false
-            }
+            Trouble::SlowDisk { slow_ms, .. } => strike(&mut |host| {
+                let mut fleet = self.fleet.lock();
+                fleet.slow_disk(host, micros(*slow_ms));
+                fleet.is_up(host)
+            }),
             Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } => false,
         };
         Ongoing { before, struck }
@@ -92,64 +79,58 @@ impl World {
 
     /// A fault ends. It counts as fired if it did something: crashed an agent that ran, held or
     /// lost a packet, reset a connection.
-    pub(crate) fn finish(&mut self, fault: &PlannedFault, ongoing: &Ongoing) {
+    pub(crate) fn finish(&mut self, n: usize, fault: &PlannedFault, ongoing: &Ongoing) {
         let (before, now) = (ongoing.before, self.net.counts());
-        self.note(None, "heal", format!("{:?}", fault.trouble));
+        let hosts = self.places(&fault.trouble.hosts());
+        let cut = now.held + now.unheard > before.held + before.unheard;
         let fired = match &fault.trouble {
             Trouble::Partition { sides } => {
                 self.each_pair(sides, |world, a, b| world.net.mend(a, b));
-                now.held + now.unheard > before.held + before.unheard
+                cut
             }
             Trouble::Oneway { from, to } => {
-                self.net.mend(&self.in_net(from), &self.in_net(to));
-                now.held + now.unheard > before.held + before.unheard
+                self.net.mend(&self.places(from), &self.places(to));
+                cut
             }
-            Trouble::Crash { hosts, .. } => {
-                self.strike(hosts, World::bring_up);
+            Trouble::Crash { .. } | Trouble::Upgrade { .. } => {
+                hosts.iter().for_each(|host| self.bring_up(*host));
                 ongoing.struck
             }
-            Trouble::Upgrade { hosts } => self.strike(hosts, |world, no| {
-                if let Some(place) = world.places.get_mut(&no) {
-                    place.version = UPGRADED;
-                }
-                world.bring_up(no)
-            }),
-            Trouble::Pause { hosts } => {
-                self.strike(hosts, |world, no| world.freeze(no, false));
-                ongoing.struck
-            }
-            Trouble::ClockJump { hosts, by_ms, stays } => {
-                for no in hosts.iter().filter(|_| !stays) {
-                    self.jump(*no, by_ms.saturating_neg());
+            Trouble::Pause { .. } => {
+                for host in &hosts {
+                    self.freeze(*host, false);
                 }
                 ongoing.struck
             }
-            Trouble::LossBurst { hosts, .. } => {
-                self.net.set_extra_loss(&self.in_net(hosts), 0.0);
+            Trouble::ClockJump { by_ms, stays, .. } => {
+                for host in hosts.iter().filter(|_| !stays) {
+                    self.jump(*host, by_ms.saturating_neg());
+                }
+                ongoing.struck
+            }
+            Trouble::LossBurst { loss, .. } => {
+                self.net.add_loss(&hosts, -loss);
                 now.lost > before.lost
             }
-            Trouble::SlowDisk { hosts, .. } => self.strike(hosts, |world, no| world.slow_disk(no, 0)),
+            Trouble::SlowDisk { slow_ms, .. } => {
+                let mut fleet = self.fleet.lock();
+                hosts.iter().for_each(|host| fleet.slow_disk(*host, -micros(*slow_ms)));
+                ongoing.struck
+            }
             Trouble::NatRebind { .. } => now.forgotten > before.forgotten,
             Trouble::Reconnect { .. } => now.resets > before.resets,
             Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } => false,
         };
+        let at = self.at();
+        let mut fleet = self.fleet.lock();
         if fired {
-            self.record.lock().fired(fault.trouble.kind());
+            fleet.fired(fault.trouble.kind());
         }
-    }
-
-    /// Does something to each host; whether any of it took effect.
-    fn strike<'a>(
-        &mut self,
-        hosts: impl IntoIterator<Item = &'a HostNo>,
-        mut blow: impl FnMut(&mut World, HostNo) -> bool,
-    ) -> bool {
-        // Each is struck, whatever became of those before: `any` would stop at the first.
-        hosts.into_iter().filter(|no| blow(self, **no)).count() > 0
+        fleet.fault_ended(n, at);
     }
 
     fn each_pair(&self, sides: &[BTreeSet<HostNo>], action: impl Fn(&World, &[usize], &[usize])) {
-        let sides: Vec<Vec<usize>> = sides.iter().map(|side| self.in_net(side)).collect();
+        let sides: Vec<Vec<usize>> = sides.iter().map(|side| self.places(side)).collect();
         for (i, a) in sides.iter().enumerate() {
             for (j, b) in sides.iter().enumerate() {
                 if i != j {
@@ -158,36 +139,8 @@ impl World {
             }
         }
     }
-
-    /// Another fault keeps the host down.
-    fn take_down(&mut self, no: HostNo, power_loss: bool) -> bool {
-        if let Some(place) = self.places.get_mut(&no) {
-            place.downs += 1;
-        }
-        self.kill(no, power_loss)
-    }
-
-    /// One fault less keeps the host down; the last one lets it start. Whether it did.
-    fn bring_up(&mut self, no: HostNo) -> bool {
-        let Some(place) = self.places.get_mut(&no) else { return false };
-        place.downs = place.downs.saturating_sub(1);
-        let starts = place.downs == 0;
-        if starts {
-            self.boot(no);
-        }
-        starts
-    }
-
-    /// Sets what each write takes longer; whether any was slow so far.
-    fn slow_disk(&mut self, no: HostNo, ms: u64) -> bool {
-        let Some(place) = self.places.get(&no) else { return false };
-        let mut host = place.host.lock();
-        host.slow = Duration::from_millis(ms);
-        std::mem::take(&mut host.slow_writes) > 0
-    }
 }
 
-/// The kinds of fault that a plan asks for.
-pub(crate) fn asked_for(plan: &Plan) -> impl Iterator<Item = FaultKind> {
-    plan.faults.iter().map(|fault| fault.trouble.kind())
+fn micros(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX / 2_000).saturating_mul(1_000)
 }

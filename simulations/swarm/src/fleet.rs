@@ -2,9 +2,10 @@
 
 use holm_simulations::{Invariant, Outcome, Plan, Scenario, Violation, scenario::Ms};
 use std::{
+    io::Write as _,
     ops::Range,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -22,12 +23,15 @@ pub type NoOutcome = String;
 /// What came of each seed, in their order.
 pub type Results = Vec<(u64, Result<Outcome, NoOutcome>)>;
 
-/// Reads a scenario (`.toml`), drawn with `seed`, or a plan (`.json`), which holds its own.
+/// Reads a scenario (`.toml`), drawn with `seed`, or a plan (`.json`, or `-`: from standard input), which holds its own.
 ///
 /// # Errors
 /// The file cannot be read or makes no sense; the text says where.
 pub fn load(file: &Path, seed: Option<u64>) -> Result<Plan, String> {
     let shown = file.display();
+    if file == Path::new("-") {
+        return serde_json::from_reader(std::io::stdin().lock()).map_err(|e| format!("standard input: no plan: {e}"));
+    }
     let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {shown}: {e}"))?;
     if file.extension().is_some_and(|end| end == "json") {
         return serde_json::from_str(&text).map_err(|e| format!("{shown} is not a plan: {e}"));
@@ -106,6 +110,25 @@ fn run_one(program: &Path, file: &Path, seed: u64) -> Result<Outcome, NoOutcome>
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("cannot start {}: {e}", program.display()))?;
+    outcome_in(&output, seed)
+}
+
+/// Runs a plan in a process of its own.
+///
+/// # Errors
+/// In words: the program cannot be started, or it has no outcome.
+pub fn run_plan(program: &Path, plan: &Plan) -> Result<Outcome, NoOutcome> {
+    let broken = |e: std::io::Error| format!("{}: {e}", program.display());
+    let text = serde_json::to_vec(plan).map_err(|e| format!("seed {}: {e}", plan.seed))?;
+    let mut command = Command::new(program);
+    command.args(["one", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(broken)?;
+    // It reads all before it says anything; one that ended early says why on the other stream.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&text));
+    outcome_in(&child.wait_with_output().map_err(broken)?, plan.seed)
+}
+
+fn outcome_in(output: &Output, seed: u64) -> Result<Outcome, NoOutcome> {
     if output.status.success() {
         return serde_json::from_slice(&output.stdout).map_err(|e| format!("seed {seed}: no outcome: {e}"));
     }

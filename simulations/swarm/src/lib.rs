@@ -7,11 +7,11 @@
 //! an [`Outcome`](holm_simulations::Outcome) comes out, the same types as in `des`.
 //!
 //! ```no_run
-//! use holm_simulations::Scenario;
+//! use holm_simulations::{Options, Scenario};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let scenario = Scenario::parse("split-plant", include_str!("../scenarios/split-plant.toml"))?;
-//! let outcome = holm_swarm::run(scenario.expand(7)?)?;
+//! let outcome = holm_swarm::run(scenario.expand(7)?, Options::default(), None)?;
 //! assert!(outcome.passed(), "{:?}", outcome.violations);
 //! # Ok(()) }
 //! ```
@@ -29,27 +29,24 @@
 //! ## What it does not do
 //!
 //! QUIC, names and mDNS (they need the system's sockets), congestion control, relays (the product has none
-//! yet), liars and storms (every node is the real one), disks that tear or age, tasks that fall over. What a plan asks
-//! for and this layer does not do is refused with its name, never skipped.
+//! yet), liars and storms (every node is the real one). What a plan asks for and this layer does not do is refused with
+//! its name, never skipped.
 //!
-//! Judged is the fleet at rest, by what its nodes answer to requests as any client may make them; the
-//! continuous judges look into disks and cores, which is the business of `des`.
+//! Disks, clocks, processes, judges and the record of a run are those of `des`
+//! ([`holm_simulations::fleet`]): a power loss tears, a backup ages, a task falls over, and every
+//! invariant is watched all the time, in both layers alike.
 
 mod agent;
 pub mod control;
 mod error;
 mod faults;
 pub mod fleet;
-mod host;
 mod net;
-mod record;
-mod rest;
 mod run;
 pub mod runtime;
 pub mod selftest;
 mod tasks;
 mod trace;
-mod workload;
 mod world;
 
 pub use error::SwarmError;

@@ -1,19 +1,17 @@
 //! `holm-swarm`: scenarios on the real libp2p stack in virtual time.
 
+mod tell;
+
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use holm_simulations::Outcome;
-use holm_swarm::{
-    control::leak,
-    fleet::{self, NoOutcome},
-    selftest,
-};
+use holm_simulations::{Options, Outcome, scenario::Ms};
+use holm_swarm::{control::leak, fleet, selftest};
 use std::{
     ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
+use tell::{line, rate, seconds, verdict};
 
 /// Runs scenarios on the real libp2p swarm and the real node core, in virtual time, from a seed.
 #[derive(Debug, Parser)]
@@ -41,11 +39,20 @@ enum Command {
     },
     /// Run one seed in this process and print its outcome as JSON
     One {
-        /// The scenario (TOML), or a plan (JSON)
+        /// The scenario (TOML), or a plan (JSON); - for a plan on standard input
         file: PathBuf,
         /// The seed; the scenario's own if absent
         #[arg(long)]
         seed: Option<u64>,
+        /// Break the run off at this time of it, in milliseconds
+        #[arg(long, value_name = "MS")]
+        until_ms: Option<u64>,
+        /// How many of the last events are kept
+        #[arg(long, value_name = "N")]
+        events: Option<usize>,
+        /// Commit a deliberate bug, to show that the judges see it
+        #[arg(long, value_name = "NAME", hide = true)]
+        bug: Option<String>,
     },
     /// Prove that timers, clocks and entropy are under control in this build
     Selftest,
@@ -57,8 +64,10 @@ fn main() -> Result<ExitCode> {
             Some(seeds) => run_many(&file, seeds, jobs),
             None => run_one(&file, seed),
         },
-        Command::One { file, seed } => {
-            println!("{}", serde_json::to_string(&outcome_of(&file, seed)?)?);
+        Command::One { file, seed, until_ms, events, bug } => {
+            let options = until_ms.into_iter().fold(Options::default(), |options, ms| options.until(Ms(ms)));
+            let options = events.into_iter().fold(options, Options::events);
+            println!("{}", serde_json::to_string(&outcome_of(&file, seed, options, bug)?)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Selftest => {
@@ -69,15 +78,15 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-fn outcome_of(file: &Path, seed: Option<u64>) -> Result<Outcome> {
+fn outcome_of(file: &Path, seed: Option<u64>, options: Options, bug: Option<String>) -> Result<Outcome> {
     fleet::limit_time();
     let plan = fleet::load(file, seed).map_err(anyhow::Error::msg)?;
-    Ok(holm_swarm::run(plan)?)
+    Ok(holm_swarm::run(plan, options, bug)?)
 }
 
 /// In this process, with all that is worth a line.
 fn run_one(file: &Path, seed: Option<u64>) -> Result<ExitCode> {
-    let outcome = outcome_of(file, seed)?;
+    let outcome = outcome_of(file, seed, Options::default(), None)?;
     for event in &outcome.events {
         let host = event.host.map(|host| host.0.to_string()).unwrap_or_default();
         println!("{:>9.3} {host:>4} {:<16} {}", seconds(event.at.0), event.what, event.detail);
@@ -98,32 +107,4 @@ fn run_many(file: &Path, seeds: Range<u64>, jobs: usize) -> Result<ExitCode> {
         Err(_) => println!("seed {seed:>6}  no outcome"),
     });
     Ok(verdict(file, results.iter().map(|(seed, result)| (*seed, result))))
-}
-
-fn line(outcome: &Outcome) -> String {
-    let verdict = if outcome.passed() { "held" } else { "FAILED" };
-    format!("seed {:>6}  {verdict}  {:016x}  {:.0} s", outcome.seed, outcome.trace_hash, seconds(outcome.simulated.0))
-}
-
-fn seconds(ms: u64) -> f64 {
-    Duration::from_millis(ms).as_secs_f64()
-}
-
-fn rate(outcome: &Outcome, cpu: Duration) -> f64 {
-    seconds(outcome.simulated.0) / cpu.as_secs_f64().max(1e-9)
-}
-
-fn verdict<'a>(file: &Path, results: impl IntoIterator<Item = (u64, &'a Result<Outcome, NoOutcome>)>) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
-    for (seed, result) in results {
-        let words: Vec<String> = match result {
-            Ok(outcome) => outcome.violations.iter().map(|v| format!("{}: {}", v.invariant, v.detail)).collect(),
-            Err(why) => vec![why.clone()],
-        };
-        if !words.is_empty() {
-            code = ExitCode::FAILURE;
-            eprintln!("seed {seed}:\n  {}\n  replay: {}", words.join("\n  "), fleet::replay(file, seed));
-        }
-    }
-    code
 }

@@ -157,9 +157,9 @@ impl Net {
         });
     }
 
-    /// Packets on links of these hosts are lost with this probability besides, until it is zero again.
-    pub(crate) fn set_extra_loss(&self, hosts: &[Host], loss: f64) {
-        self.with(|state| hosts.iter().for_each(|host| state.links.set_extra_loss(*host, loss)));
+    /// Packets on links of these hosts are lost with this probability besides, until it is taken back.
+    pub(crate) fn add_loss(&self, hosts: &[Host], loss: f64) {
+        self.with(|state| hosts.iter().for_each(|host| state.links.add_loss(*host, loss)));
     }
 
     /// The process of a host dies and its kernel resets its connections; on a loss of power

@@ -1,14 +1,16 @@
 //! One run: a plan from its beginning to rest, and what came of it.
 
-use crate::{
-    SwarmError, agent::Shared, control, faults, faults::Ongoing, runtime, selftest, tasks::Tasks, workload::Promises,
-    world::World,
-};
+use crate::{SwarmError, control, faults, faults::Ongoing, runtime, selftest, tasks::Tasks, world::World};
 use holm_simulations::{
-    outcome::{Heal, Invariant, Outcome, Violation},
-    scenario::{HostNo, Ms, Plan, Trouble},
+    Options,
+    outcome::{Invariant, Outcome, Violation},
+    scenario::{Ms, Plan, Step, Trouble},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use holm_types::sabotage::Sabotage;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use tokio::time::sleep_until;
 
 /// Between two looks at the fleet.
@@ -20,55 +22,69 @@ const STAGGER: u64 = 7;
 /// Threads of a process that runs a simulation: the one that waits, and the simulation's.
 const THREADS: usize = 2;
 
-/// Runs a plan, after the self-test. One process runs one plan: libp2p and tokio count connections
+/// Runs a plan, after the self-test, with a deliberate bug (`holm_types::sabotaged!`) if one is named. One process runs one plan: libp2p and tokio count connections
 /// and tasks over the whole process, so a second run in it would not be the same.
 ///
 /// # Errors
 /// The plan asks for what this layer does not do, something is not under control, or the run
 /// panicked. Invariants that did not hold are no errors: they stand in the outcome.
-pub fn run(plan: Plan) -> Result<Outcome, SwarmError> {
+pub fn run(plan: Plan, options: Options, bug: Option<String>) -> Result<Outcome, SwarmError> {
     faults::refuse(&plan)?;
     selftest::check()?;
-    runtime::run(plan.seed, move || async move { Run::new(plan)?.go().await })?
+    runtime::run(plan.seed, move || async move {
+        // It lives as long as the process, which runs one plan.
+        let _committed = bug.map(|bug| Sabotage::commit(String::leak(bug)));
+        Run::new(plan, options)?.go().await
+    })?
 }
 
 /// What happens at a time.
 #[derive(Debug, Clone, Copy)]
-enum Step {
-    Boot(HostNo),
-    Begin(usize),
-    Finish(usize),
-    Submit(usize),
+enum Turn {
+    Boot(usize),
+    Plan(Step),
     Look,
 }
 
 struct Run {
-    plan: Plan,
+    plan: Arc<Plan>,
+    /// The run is broken off there, and nothing is judged at the end.
+    until: Option<Ms>,
     world: World,
-    promises: Promises,
-    /// The network, and requests under way.
+    /// The network, the runner, and requests under way.
     tasks: Tasks,
     ongoing: BTreeMap<usize, Ongoing>,
 }
 
 impl Run {
-    fn new(plan: Plan) -> Result<Run, SwarmError> {
+    fn new(plan: Plan, options: Options) -> Result<Run, SwarmError> {
         let tasks = Tasks::new(plan.seed, 0);
-        let world = World::new(&plan, &tasks)?;
-        Ok(Run { plan, world, promises: Shared::new(BTreeMap::new()), tasks, ongoing: BTreeMap::new() })
+        let plan = Arc::new(plan);
+        let world = World::new(&plan, options, &tasks)?;
+        // What is broken off later than the plan is not broken off.
+        let until = options.until.filter(|until| *until < plan.duration);
+        Ok(Run { plan, until, world, tasks, ongoing: BTreeMap::new() })
     }
 
     async fn go(mut self) -> Result<Outcome, SwarmError> {
-        for (at, step) in self.schedule() {
+        for (at, turn) in self.schedule() {
             sleep_until(self.world.instant(at)).await;
-            self.take(step)?;
+            self.take(turn);
+        }
+        if let Some(until) = self.until {
+            sleep_until(self.world.instant(until)).await;
+            return Ok(self.outcome());
         }
         let amiss = self.come_to_rest().await;
         // Those that befall others alone went on till now.
         for (n, ongoing) in std::mem::take(&mut self.ongoing) {
-            self.world.finish(&self.plan.faults[n], &ongoing);
+            self.world.finish(n, &self.plan.faults[n], &ongoing);
         }
-        self.judge(amiss);
+        let at = self.world.at();
+        self.world.fleet.lock().judge(at, amiss);
+        for panic in runtime::panics() {
+            self.world.fleet.lock().violated(Invariant::NoPanic, at, Vec::new(), panic);
+        }
         let threads = runtime::threads()?;
         if threads > THREADS {
             return Err(SwarmError::Control(format!("{threads} threads run, {THREADS} are under control")));
@@ -76,73 +92,47 @@ impl Run {
         Ok(self.outcome())
     }
 
-    /// All steps in the order of time. What happens at the same time happens in this order: hosts
-    /// start, faults end, faults begin, requests come, the fleet is looked at.
-    fn schedule(&self) -> Vec<(Ms, Step)> {
-        let plan = &self.plan;
-        let boots = plan.hosts.iter().enumerate().map(|(n, host)| (Ms(STAGGER * n as u64), Step::Boot(host.no)));
-        let end = |n: usize| {
-            if self.is_for_others(n) { plan.faults[n].end() } else { plan.faults[n].end().min(plan.duration) }
-        };
-        let last = plan.duration;
-        let begun = |n: &usize| plan.faults[*n].at < last;
-        let finishes = (0..plan.faults.len()).filter(begun).filter(|n| end(*n) <= last);
-        let mut steps: Vec<(Ms, Step)> = boots.collect();
-        steps.extend(finishes.map(|n| (end(n), Step::Finish(n))));
-        steps.extend((0..plan.faults.len()).filter(begun).map(|n| (plan.faults[n].at, Step::Begin(n))));
-        steps.extend(plan.submissions.iter().enumerate().map(|(n, submission)| (submission.at, Step::Submit(n))));
-        steps.extend((1..=last.0 / LOOK).map(|n| (Ms(n * LOOK), Step::Look)));
-        steps.sort_by_key(|(at, step)| {
-            let order = match step {
-                Step::Boot(_) => 0,
-                Step::Finish(_) => 1,
-                Step::Begin(_) => 2,
-                Step::Submit(_) => 3,
-                Step::Look => 4,
-            };
-            (*at, order)
-        });
-        steps
+    /// What happens until the plan is over, in the order of time. At the same time hosts start first, then comes
+    /// what the plan says, then the fleet is looked at.
+    fn schedule(&self) -> Vec<(Ms, Turn)> {
+        let last = self.until.unwrap_or(self.plan.duration);
+        let boots = (0..self.plan.hosts.len()).map(|host| (Ms(STAGGER * host as u64), Turn::Boot(host)));
+        let planned = self.plan.schedule().into_iter().filter(|(at, _)| *at <= last);
+        let mut turns: Vec<(Ms, Turn)> = boots.chain(planned.map(|(at, step)| (at, Turn::Plan(step)))).collect();
+        turns.extend((1..=last.0 / LOOK).map(|n| (Ms(n * LOOK), Turn::Look)));
+        turns.sort_by_key(|(at, _)| *at);
+        turns
     }
 
-    /// Whether a fault befalls only hosts that need not come to rest; it then goes on.
-    fn is_for_others(&self, fault: usize) -> bool {
-        let hosts = self.plan.faults[fault].trouble.hosts();
-        hosts.is_disjoint(&self.plan.core)
-    }
-
-    fn take(&mut self, step: Step) -> Result<(), SwarmError> {
-        match step {
-            Step::Boot(no) => self.world.boot(no),
-            Step::Begin(n) => {
-                let ongoing = self.world.begin(&self.plan.faults[n]);
+    fn take(&mut self, turn: Turn) {
+        match turn {
+            Turn::Boot(host) => self.world.boot(host),
+            Turn::Plan(Step::Begin(n)) => {
+                let ongoing = self.world.begin(n, &self.plan.faults[n]);
                 self.ongoing.insert(n, ongoing);
             }
-            Step::Finish(n) => {
-                let fault = &self.plan.faults[n];
+            Turn::Plan(Step::End(n)) => {
                 if let Some(ongoing) = self.ongoing.remove(&n) {
-                    self.world.finish(fault, &ongoing);
+                    self.world.finish(n, &self.plan.faults[n], &ongoing);
                 }
-                let heal = Heal { kind: fault.trouble.kind(), at: self.world.now(), converged_after: None };
-                self.world.record.lock().timeline.heals.push(heal);
             }
-            Step::Submit(n) => self.world.submit(&self.plan.submissions[n], &self.promises, &self.tasks)?,
-            Step::Look => self.look(),
+            Turn::Plan(Step::Backup(n)) => {
+                let hosts = self.world.places(&self.plan.faults[n].trouble.hosts());
+                hosts.into_iter().for_each(|host| self.world.fleet.lock().back_up(host));
+            }
+            Turn::Plan(Step::Submit(n)) => self.world.submit(n, &self.tasks),
+            Turn::Look => self.look(),
         }
-        Ok(())
     }
 
     /// Takes a sample of the fleet.
     fn look(&self) {
-        let up = self.plan.hosts.iter().filter(|host| self.world.agent(host.no).is_some()).count();
-        let up = u32::try_from(up).unwrap_or(u32::MAX);
-        let running = self.world.running_count();
-        self.world.record.lock().sample(self.world.now(), up, self.parts(), running);
+        self.world.fleet.lock().sample(self.world.at(), self.parts());
     }
 
     /// The parts that partitions split the fleet into now.
     fn parts(&self) -> u32 {
-        let mut sides: BTreeMap<HostNo, Vec<usize>> = self.plan.hosts.iter().map(|h| (h.no, Vec::new())).collect();
+        let mut sides: BTreeMap<_, Vec<usize>> = self.plan.hosts.iter().map(|h| (h.no, Vec::new())).collect();
         for n in self.ongoing.keys() {
             let Trouble::Partition { sides: cut } = &self.plan.faults[*n].trouble else { continue };
             for (host, of) in &mut sides {
@@ -159,51 +149,24 @@ impl Run {
         let end = Ms(self.plan.duration.0 + self.plan.converge_within.0);
         let mut rests_since = None;
         loop {
-            let amiss = self.world.unrest(&self.plan, &self.promises).await;
-            let now = self.world.now();
+            let at = self.world.at();
+            let amiss = self.world.fleet.lock().unrest(at);
+            let now = Ms(at / 1_000);
             rests_since = if amiss.is_empty() { rests_since.or(Some(now)) } else { None };
-            let stays = rests_since.is_some_and(|since| now.0 - since.0 >= STAYS);
+            let stays = rests_since.is_some_and(|since: Ms| now.0 - since.0 >= STAYS);
             if stays || now >= end {
-                self.note_rest(rests_since);
+                let what = if amiss.is_empty() { "at-rest" } else { "no-rest" };
+                self.world.fleet.lock().note(at, None, what, "");
                 return amiss;
             }
-            sleep_until(self.world.instant(Ms(self.world.now().0 + LOOK))).await;
+            sleep_until(self.world.instant(Ms(now.0 + LOOK))).await;
             self.look();
         }
     }
 
-    fn note_rest(&self, since: Option<Ms>) {
-        self.world.note(None, if since.is_some() { "at-rest" } else { "no-rest" }, String::new());
-        let mut record = self.world.record.lock();
-        if let Some((since, last)) = since.zip(record.timeline.heals.last_mut()) {
-            last.converged_after = Some(Ms(since.0.saturating_sub(last.at.0)));
-        }
-    }
-
-    fn judge(&self, amiss: Vec<Violation>) {
-        let mut record = self.world.record.lock();
-        for violation in amiss {
-            record.violated(violation.invariant, violation.at, violation.hosts, violation.detail);
-        }
-        let asked: BTreeSet<_> = faults::asked_for(&self.plan).collect();
-        for kind in asked {
-            if record.fired.get(&kind).is_none_or(|fired| *fired == 0) {
-                let detail = format!("no fault of the kind {kind:?} did anything");
-                record.violated(Invariant::FaultsFired, self.world.now(), [], detail);
-            }
-        }
-    }
-
     fn outcome(mut self) -> Outcome {
-        let (now, network) = (self.world.now(), self.world.net.counts());
-        let net_counters = self.world.net_counters();
-        let hash = self.world.record.lock().hash(self.world.net.hash());
-        let runs = self.world.places.values().flat_map(|place| place.host.lock().runs(now)).collect();
-        self.world.end();
-        self.tasks.end();
-        let mut record = self.world.record.lock();
-        let mut counters = std::mem::take(&mut record.counters);
-        counters.extend(net_counters);
+        let network = self.world.net.counts();
+        let mut counters = self.world.net_counters();
         let asked = control::asked();
         counters.extend(
             [
@@ -221,19 +184,10 @@ impl Run {
             ]
             .map(|(name, count)| (name.to_owned(), count)),
         );
-        let mut timeline = std::mem::take(&mut record.timeline);
-        timeline.runs = runs;
-        Outcome {
-            name: self.plan.name.clone(),
-            seed: self.plan.seed,
-            violations: std::mem::take(&mut record.violations),
-            trace_hash: hash,
-            simulated: now,
-            counters,
-            marks: holm_types::marks::take().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
-            fired: std::mem::take(&mut record.fired),
-            timeline,
-            events: record.take_happened(),
-        }
+        let (at, hash) = (self.world.at(), self.world.net.hash());
+        let outcome = self.world.fleet.lock().outcome(at, hash, counters);
+        self.world.end();
+        self.tasks.end();
+        outcome
     }
 }

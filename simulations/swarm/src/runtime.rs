@@ -2,10 +2,32 @@
 //! that it jumps to the next timer whenever nobody has anything to do.
 
 use crate::{SwarmError, control};
-use std::future::Future;
+use std::{cell::RefCell, future::Future, sync::Once};
 
 /// Deep enough for the unoptimised state machines of a connection.
 const STACK: usize = 16 << 20;
+
+thread_local! {
+    static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What panicked on this thread: tokio ends a task that panics, and nobody else would hear of it.
+pub(crate) fn panics() -> Vec<String> {
+    PANICS.take()
+}
+
+/// Has panics noted on the thread where they happen, and told as before.
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            // The thread may be ending: then nobody reads it any more.
+            let _ = PANICS.try_with(|panics| panics.borrow_mut().push(panic.to_string()));
+            before(panic);
+        }));
+    });
+}
 
 /// Runs `simulation` to its end on a thread that the seed controls.
 ///
@@ -17,6 +39,7 @@ where
     F: Future<Output = T>,
 {
     let body = move || -> Result<T, SwarmError> {
+        note_panics();
         control::arm(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()

@@ -1,65 +1,60 @@
-//! A fleet in virtual time: hosts with the real stack on a made-up network, disk and runner.
+//! A fleet in virtual time: hosts with the real stack on a made-up network, and the fleet's own disks and runners.
 
 use crate::{
     SwarmError,
-    agent::{self, Agent, Asked, Shared, Waiting},
-    host::{self, Host},
+    agent::{Agent, Asked, Shared, Waiting, since},
     net::{self, Net},
-    record::Record,
     tasks::Tasks,
     trace::mix,
 };
 use holm_mesh_net::{Limits, NetConfig, NetHandle, start_on};
-use holm_node_core::{Config, Node};
-use holm_simulations::scenario::{HostNo, Ms, Plan};
+use holm_node_core::{Effect, RunnerInput};
+use holm_simulations::{
+    Options,
+    fleet::{At, Fleet},
+    outcome::Invariant,
+    scenario::{Disk, HostNo, Ms, Plan},
+};
 use holm_types::{
-    Mono, NodeId, Now,
+    NodeId, Wall,
     api::{ApiError, Request},
-    manifest::Amounts,
-    view::NodeInfo,
 };
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout},
+    sync::{Notify, mpsc, mpsc::error::TrySendError, oneshot},
+    time::{Instant, sleep_until, timeout},
 };
 
-/// The version that agents have at first.
-const VERSION: &str = "sim-1";
 /// A request is answered within this time, or counts as not acknowledged.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Requests that may wait for an agent.
 const REQUESTS: usize = 64;
+/// Words of its runner that may wait for an agent: 250 tasks and their restarts, while it is frozen.
+const SAID: usize = 65_536;
+/// With no process to end the runner sleeps this long, or until one is started.
+const IDLE: Duration = Duration::from_secs(86_400);
 
 /// An agent that runs.
-pub(crate) struct Running {
+struct Running {
     tasks: Tasks,
     requests: mpsc::Sender<Asked>,
+    runner: mpsc::Sender<RunnerInput>,
     /// There once it listens.
     net: Shared<Option<NetHandle>>,
 }
 
-/// One host of the world.
-pub(crate) struct Place {
-    pub(crate) host: Shared<Host>,
-    /// Its number in the network.
-    pub(crate) at: net::Host,
-    pub(crate) running: Option<Running>,
-    /// How wrong its clock is now.
-    skew_ms: i64,
-    /// Faults that keep it down.
-    pub(crate) downs: u32,
-    /// The version of its agent.
-    pub(crate) version: &'static str,
-    lives: u64,
-}
+/// The agents that run, by their hosts' places.
+type Agents = Shared<BTreeMap<usize, Running>>;
 
 /// See the [module](self).
 pub(crate) struct World {
     pub(crate) net: Net,
-    pub(crate) places: BTreeMap<HostNo, Place>,
-    pub(crate) record: Shared<Record>,
+    pub(crate) fleet: Shared<Fleet>,
+    agents: Agents,
+    /// Faults that keep each host down.
+    downs: Vec<u32>,
+    lives: Vec<u64>,
     start: Instant,
     seed: u64,
     /// Members that everybody knows by their addresses.
@@ -70,27 +65,28 @@ pub(crate) struct World {
 
 impl World {
     /// The fleet of a plan. Nothing runs yet.
-    pub(crate) fn new(plan: &Plan, tasks: &Tasks) -> Result<World, SwarmError> {
+    pub(crate) fn new(plan: &Arc<Plan>, options: Options, tasks: &Tasks) -> Result<World, SwarmError> {
         let net = Net::new(plan.seed, &plan.wan, &plan.lan);
         tasks.spawn(net.clone().pump());
-        let (mut places, mut anchors) = (BTreeMap::new(), Vec::new());
-        for planned in &plan.hosts {
-            let host = Host::new(planned)?;
-            let at = net.add(&planned.site, planned.nat, planned.kbps);
-            if planned.anchor {
-                anchors.push((host.id(), vec![multiaddress(&net, at)]));
+        let fleet = Fleet::new(plan.clone(), options).map_err(|e| SwarmError::Plan(e.to_string()))?;
+        let mut anchors = Vec::new();
+        for (place, host) in plan.hosts.iter().enumerate() {
+            // The network counts hosts as the fleet does.
+            let at = net.add(&host.site, host.nat, host.kbps);
+            if host.anchor {
+                anchors.push((fleet.id(place), vec![multiaddress(&net, at)]));
             }
-            let host = Shared::new(host);
-            let (skew_ms, version) = (planned.skew_ms, VERSION);
-            places.insert(planned.no, Place { host, at, running: None, skew_ms, downs: 0, version, lives: 0 });
         }
-        let record = Shared::new(Record::default());
-        Ok(World { net, places, record, start: Instant::now(), seed: plan.seed, anchors, gone: BTreeMap::new() })
+        let (fleet, agents, start) = (Shared::new(fleet), Shared::new(BTreeMap::new()), Instant::now());
+        tasks.spawn(run_processes(fleet.clone(), agents.clone(), start));
+        let count = plan.hosts.len();
+        let (downs, lives, gone, seed) = (vec![0; count], vec![0; count], BTreeMap::new(), plan.seed);
+        Ok(World { net, fleet, agents, downs, lives, start, seed, anchors, gone })
     }
 
     /// The time of the simulation.
-    pub(crate) fn now(&self) -> Ms {
-        Ms(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+    pub(crate) fn at(&self) -> At {
+        since(self.start)
     }
 
     /// When a time of the simulation comes.
@@ -98,94 +94,116 @@ impl World {
         self.start + Duration::from_millis(at.0)
     }
 
-    /// A line for whoever looks into a failure.
-    pub(crate) fn note(&self, host: Option<HostNo>, what: &str, detail: String) {
-        self.record.lock().note(self.now(), host, what, detail);
-    }
-
-    /// The hosts of these that the world has.
-    pub(crate) fn in_net<'a>(&self, hosts: impl IntoIterator<Item = &'a HostNo>) -> Vec<net::Host> {
-        hosts.into_iter().filter_map(|no| self.places.get(no)).map(|place| place.at).collect()
+    /// The places of hosts.
+    pub(crate) fn places<'a>(&self, hosts: impl IntoIterator<Item = &'a HostNo>) -> Vec<usize> {
+        let fleet = self.fleet.lock();
+        hosts.into_iter().filter_map(|no| fleet.index_of(*no)).collect()
     }
 
     /// Starts the agent of a host, as a new life of it.
-    pub(crate) fn boot(&mut self, no: HostNo) {
-        let Some(place) = self.places.get_mut(&no) else { return };
-        place.lives += 1;
-        self.net.restart(place.at);
-        let seed = mix(mix(self.seed ^ u64::from(no.0)) ^ place.lives);
-        let tasks = Tasks::new(seed, place.skew_ms);
+    pub(crate) fn boot(&mut self, host: usize) {
+        self.lives[host] += 1;
+        self.net.restart(host);
+        let at = self.at();
+        let (own, skew_ms) = {
+            let fleet = self.fleet.lock();
+            (fleet.id(host), fleet.skew_ms(host))
+        };
+        let known = self.anchors.iter().filter(|(id, _)| *id != own).cloned().collect();
+        let Some(effects) = self.fleet.lock().start(host, at, known) else { return };
+        let seed = mix(mix(self.seed ^ host as u64) ^ self.lives[host]);
+        let tasks = Tasks::new(seed, skew_ms);
+        tasks.freeze(self.fleet.lock().is_frozen(host));
         let (requests, asked) = mpsc::channel(REQUESTS);
+        let (runner, said) = mpsc::channel(SAID);
         let net = Shared::new(None);
-        place.running = Some(Running { tasks: tasks.clone(), requests, net: net.clone() });
+        let running = Running { tasks: tasks.clone(), requests, runner, net: net.clone() };
+        self.agents.lock().insert(host, running);
         let life = Life {
-            host: place.host.clone(),
-            sockets: self.net.sockets(place.at),
-            listen: multiaddress(&self.net, place.at),
-            anchors: self.anchors.clone(),
-            record: self.record.clone(),
+            host,
+            fleet: self.fleet.clone(),
+            sockets: self.net.sockets(host),
+            listen: multiaddress(&self.net, host),
             tasks: tasks.clone(),
             start: self.start,
-            seed,
-            version: place.version,
             requests: asked,
+            runner: said,
+            effects,
             net,
         };
-        self.record.lock().up(self.now(), no);
         tasks.spawn(life.run());
     }
 
-    /// Ends the agent of a host where it stands; false when none runs. On a loss of power its
-    /// tasks end as well, and what was not synced is lost.
-    pub(crate) fn kill(&mut self, no: HostNo, power_loss: bool) -> bool {
-        let now = self.now();
-        let Some(place) = self.places.get_mut(&no) else { return false };
+    /// Ends the agent of a host where it stands; false when none runs. On a loss of power its tasks end as well,
+    /// and what becomes of the disk is the fault's to say.
+    fn kill(&mut self, host: usize, power_loss: bool) -> bool {
         // First the network, so that what ends now says no good-bye.
-        self.net.crash(place.at, power_loss);
-        let ended = place.running.take();
-        if let Some(running) = &ended {
+        self.net.crash(host, power_loss);
+        if let Some(running) = self.agents.lock().remove(&host) {
             running.tasks.end();
             if let Some(net) = running.net.lock().as_ref() {
                 add(&mut self.gone, net);
             }
-            self.record.lock().down(now, no);
         }
-        if power_loss {
-            place.host.lock().lose_power(now);
-        }
-        ended.is_some()
+        let at = self.at();
+        self.fleet.lock().kill(host, at)
     }
 
-    /// Freezes an agent, or lets it go on; false when none runs.
-    pub(crate) fn freeze(&self, no: HostNo, frozen: bool) -> bool {
-        let running = self.places.get(&no).and_then(|place| place.running.as_ref());
-        running.inspect(|running| running.tasks.freeze(frozen)).is_some()
+    /// A fault takes a host down, or its agent alone; whether an agent ran.
+    pub(crate) fn take_down(&mut self, host: usize, power_loss: bool, disk: Disk, fault: u64) -> bool {
+        self.downs[host] += 1;
+        let ran = self.kill(host, power_loss);
+        let at = self.at();
+        self.fleet.lock().crash(host, at, power_loss, disk, fault);
+        ran
     }
 
-    /// Moves the wall clock of a host.
-    pub(crate) fn jump(&mut self, no: HostNo, by_ms: i64) {
-        if let Some(place) = self.places.get_mut(&no) {
-            place.skew_ms = place.skew_ms.saturating_add(by_ms);
-            if let Some(running) = &place.running {
-                running.tasks.set_skew(place.skew_ms);
+    /// One fault less keeps a host down; the last one lets it start.
+    pub(crate) fn bring_up(&mut self, host: usize) {
+        self.downs[host] = self.downs[host].saturating_sub(1);
+        if self.downs[host] == 0 {
+            self.boot(host);
+        }
+    }
+
+    /// Freezes an agent, or lets it go on; whether one runs.
+    pub(crate) fn freeze(&self, host: usize, frozen: bool) -> bool {
+        let runs = self.fleet.lock().freeze(host, frozen);
+        let still = self.fleet.lock().is_frozen(host);
+        if let Some(running) = self.agents.lock().get(&host) {
+            running.tasks.freeze(still);
+        }
+        runs
+    }
+
+    /// Moves the date of a host; whether an agent runs there.
+    pub(crate) fn jump(&self, host: usize, by_ms: i64) -> bool {
+        let mut fleet = self.fleet.lock();
+        fleet.jump(host, by_ms);
+        let agents = self.agents.lock();
+        agents.get(&host).inspect(|running| running.tasks.set_skew(fleet.skew_ms(host))).is_some()
+    }
+
+    /// Sends a request of the plan on its way; its answer is told to the fleet when it comes.
+    pub(crate) fn submit(&self, submission: usize, tasks: &Tasks) {
+        let (start, fleet) = (self.start, self.fleet.clone());
+        let asked = self.fleet.lock().submit(submission, self.at());
+        let Some((host, request)) = asked else { return };
+        let Some(agent) = self.agents.lock().get(&host).map(|running| running.requests.clone()) else { return };
+        tasks.spawn(async move {
+            let answer = ask(&agent, request).await;
+            let mut fleet = fleet.lock();
+            match answer {
+                Some(answer) => fleet.answered(submission, host, since(start), &answer),
+                None => fleet.count("unanswered", 1),
             }
-        }
-    }
-
-    /// The way to the agent of a host, if one runs.
-    pub(crate) fn agent(&self, no: HostNo) -> Option<mpsc::Sender<Asked>> {
-        Some(self.places.get(&no)?.running.as_ref()?.requests.clone())
-    }
-
-    /// Asks the agent of a host. None when it does not run or does not answer in time.
-    pub(crate) async fn ask(&self, no: HostNo, request: Request) -> Option<Result<Value, ApiError>> {
-        ask(&self.agent(no)?, request).await
+        });
     }
 
     /// What the networks of all lives refused, dropped or cut.
     pub(crate) fn net_counters(&self) -> BTreeMap<String, u64> {
         let mut all = self.gone.clone();
-        for running in self.places.values().filter_map(|place| place.running.as_ref()) {
+        for running in self.agents.lock().values() {
             if let Some(net) = running.net.lock().as_ref() {
                 add(&mut all, net);
             }
@@ -195,7 +213,33 @@ impl World {
 
     /// Ends everything.
     pub(crate) fn end(&mut self) {
-        self.places.values_mut().filter_map(|place| place.running.take()).for_each(|running| running.tasks.end());
+        std::mem::take(&mut *self.agents.lock()).into_values().for_each(|running| running.tasks.end());
+    }
+}
+
+/// Lets the processes of all hosts start and end when it is time, for ever; agents that run are told.
+async fn run_processes(fleet: Shared<Fleet>, agents: Agents, start: Instant) {
+    let sooner = Arc::new(Notify::new());
+    fleet.lock().on_sooner({
+        let sooner = sooner.clone();
+        Box::new(move || sooner.notify_one())
+    });
+    loop {
+        let said = fleet.lock().run_due(since(start));
+        for (host, said) in said {
+            if let Some(running) = agents.lock().get(&host) {
+                // An agent that is about to end finds it out when it starts again.
+                let full = matches!(running.runner.try_send(said), Err(TrySendError::Full(_)));
+                assert!(!full, "more than {SAID} words of a runner wait for a frozen agent");
+            }
+        }
+        let due = fleet.lock().next_due();
+        let due = due.map_or_else(|| Instant::now() + IDLE, |at| start + Duration::from_micros(at));
+        tokio::select! {
+            biased;
+            () = sooner.notified() => {}
+            () = sleep_until(due) => {}
+        }
     }
 }
 
@@ -206,7 +250,7 @@ fn add(to: &mut BTreeMap<String, u64>, net: &NetHandle) {
 }
 
 /// Asks an agent; none when it does not answer in time.
-pub(crate) async fn ask(agent: &mpsc::Sender<Asked>, request: Request) -> Option<Result<Value, ApiError>> {
+async fn ask(agent: &mpsc::Sender<Asked>, request: Request) -> Option<Result<Value, ApiError>> {
     let (reply, answer) = oneshot::channel();
     let asked = async {
         agent.send((request, reply)).await.ok()?;
@@ -220,79 +264,55 @@ fn multiaddress(net: &Net, host: net::Host) -> String {
     format!("/ip4/{}/tcp/{}", at.ip(), at.port())
 }
 
+/// The date by the clock of the node whose task asks: the interposed libc knows its skew.
+fn wall() -> Wall {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// What one life of an agent is made of.
 struct Life {
-    host: Shared<Host>,
+    host: usize,
+    fleet: Shared<Fleet>,
     sockets: net::SimSockets,
     listen: String,
-    anchors: Vec<(NodeId, Vec<String>)>,
-    record: Shared<Record>,
     tasks: Tasks,
     start: Instant,
-    seed: u64,
-    version: &'static str,
     requests: mpsc::Receiver<Asked>,
+    runner: mpsc::Receiver<RunnerInput>,
+    /// What the core wants done first.
+    effects: Vec<Effect>,
     net: Shared<Option<NetHandle>>,
 }
 
 impl Life {
     /// The life, as one of the tasks that end with it.
     async fn run(self) {
-        let (record, no, start) = (self.record.clone(), self.host.lock().no, self.start);
+        let (fleet, host, start) = (self.fleet.clone(), self.host, self.start);
         if let Err(error) = self.live().await {
-            let at = Ms(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
-            record.lock().failed_to_start(at, no, error.to_string());
+            let mut fleet = fleet.lock();
+            let no = fleet.plan().hosts[host].no;
+            fleet.violated(Invariant::NodeStarts, since(start), vec![no], error.to_string());
         }
     }
 
     async fn live(self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let config = self.config()?;
-        let net = NetConfig {
-            key: config.key.clone(),
-            chain: config.chain.clone(),
-            mesh: config.mesh,
-            incarnation: config.incarnation,
+        let identity = self.fleet.lock().identity(self.host);
+        let config = NetConfig {
+            key: identity.key,
+            chain: identity.chain,
+            mesh: identity.mesh,
+            incarnation: identity.incarnation,
             listen: vec![self.listen],
             mdns: false,
-            clock: Arc::new(agent::wall),
+            clock: Arc::new(wall),
             limits: Limits::default(),
         };
         let tasks = self.tasks;
-        let net = start_on(net, self.sockets, Arc::new(move |task| tasks.spawn(task))).await?;
+        let net = start_on(config, self.sockets, Arc::new(move |task| tasks.spawn(task))).await?;
         *self.net.lock() = Some(net.handle.clone());
-        let elapsed = self.start.elapsed();
-        let now = Ms(u64::try_from(elapsed.as_millis())?);
-        let (disk, found) = {
-            let mut host = self.host.lock();
-            (Box::new(host.disk.clone()), host.found(now))
-        };
-        let mut effects = Vec::new();
-        let now = Now { mono: Mono(elapsed), wall: agent::wall() };
-        let node = Node::open(config, disk, found, now, &mut effects)?;
-        let (requests, host, record, start) = (self.requests, self.host, self.record, self.start);
-        Agent { node, effects, net, requests, host, record, start, waiting: Waiting::default() }.run().await;
+        let Life { host, fleet, start, requests, runner, effects, .. } = self;
+        Agent { host, fleet, effects, net, requests, runner, start, waiting: Waiting::default() }.run().await;
         Ok(())
-    }
-
-    fn config(&self) -> Result<Config, Box<dyn std::error::Error + Send + Sync>> {
-        let mut host = self.host.lock();
-        let capacity = Amounts { cpu: 4000, memory: 4 << 30, disk: 32 << 30, extended: BTreeMap::new() };
-        let own = host.id();
-        Ok(Config {
-            mesh: host::mesh(),
-            mesh_name: "sim".parse()?,
-            key: host.key.clone(),
-            chain: host.chain.clone(),
-            incarnation: host.count_start(agent::wall(), self.seed as u32)?,
-            seed: self.seed,
-            info: NodeInfo { labels: BTreeMap::new(), capacity, arch: "x86_64".into(), version: self.version.into() },
-            authority: None,
-            peers: self.anchors.iter().filter(|(id, _)| *id != own).cloned().collect(),
-            liveness: Default::default(),
-            healer: Default::default(),
-            repair_every: Duration::from_secs(10),
-            max_tasks: 250,
-            grace: Duration::from_secs(10),
-        })
     }
 }

@@ -1,7 +1,13 @@
 //! What the owner asks for.
 
 use super::Task;
-use crate::{NetCommand, NetEvent, StreamError, address, api::Ask, counters::Count, gossip::MAX_TOPIC, ids};
+use crate::{
+    NetCommand, NetEvent, StreamError, address,
+    api::Ask,
+    counters::Count,
+    gossip::{Envelope, MAX_TOPIC},
+    ids,
+};
 use holm_types::NodeId;
 use libp2p::{
     PeerId,
@@ -65,7 +71,8 @@ impl Task {
     }
 
     fn publish(&mut self, topic: String, bytes: Vec<u8>) {
-        match self.swarm.behaviour_mut().gossip.publish(IdentTopic::new(topic), bytes) {
+        let sealed = Envelope::seal(&self.key, &self.gate.mesh, &topic, &bytes);
+        match self.swarm.behaviour_mut().gossip.publish(IdentTopic::new(topic), sealed) {
             // The same words were said a moment ago: that is what was wanted.
             Ok(_) | Err(PublishError::Duplicate) => {}
             // Nobody there, queues full: repair brings it to those who missed it.

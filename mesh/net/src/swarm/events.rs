@@ -2,8 +2,8 @@
 
 use super::Task;
 use crate::{
-    IncomingStream, NetEvent, address, behaviour::BehaviourEvent, counters::Count, gate::GateError, hello::clip, ids,
-    peers::Connection, streams, wire::Arrived,
+    IncomingStream, NetEvent, address, behaviour::BehaviourEvent, counters::Count, gate::GateError, gossip::Envelope,
+    hello::clip, ids, peers::Connection, streams, wire::Arrived,
 };
 use libp2p::{
     Multiaddr, PeerId,
@@ -110,27 +110,39 @@ impl Task {
     fn handle_gossip(&mut self, event: gossipsub::Event) {
         match event {
             gossipsub::Event::Message { propagation_source, message_id, message } => {
-                let author = message.source.and_then(|peer| ids::node_of(&peer));
-                let known = self.topics.contains(message.topic.as_str());
-                let accepted = author.filter(|_| known && message.data.len() <= self.limits.gossip_bytes);
+                let topic = message.topic.into_string();
+                let opened = self.open_envelope(&topic, message.data);
                 // Good messages travel on whether or not our own owner keeps up.
-                let verdict = match accepted {
-                    Some(_) => gossipsub::MessageAcceptance::Accept,
-                    None => gossipsub::MessageAcceptance::Reject,
+                let verdict = match opened {
+                    Ok(_) => gossipsub::MessageAcceptance::Accept,
+                    Err(_) => gossipsub::MessageAcceptance::Reject,
                 };
                 let gossip = &mut self.swarm.behaviour_mut().gossip;
                 gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
-                match accepted {
-                    Some(source) => {
-                        let topic = message.topic.into_string();
-                        self.hint(NetEvent::Gossip { source, topic, bytes: message.data });
+                match opened {
+                    Ok(Envelope { author: source, payload: bytes, .. }) => {
+                        self.hint(NetEvent::Gossip { source, topic, bytes });
                     }
-                    None => self.counters.bump(Count::GossipRefused),
+                    Err(why) => self.counters.bump(why),
                 }
             }
             gossipsub::Event::SlowPeer { .. } => self.counters.bump(Count::GossipSlowPeers),
             _ => {}
         }
+    }
+
+    /// The words of somebody else, if he said them: the one check of a message's signature, since
+    /// gossipsub shows only the first copy of each.
+    fn open_envelope(&self, topic: &str, bytes: Vec<u8>) -> Result<Envelope, Count> {
+        let envelope = Envelope::read(bytes).ok_or(Count::GossipRefused)?;
+        let fits = envelope.payload.len() <= self.limits.gossip_bytes && self.topics.contains(topic);
+        if !fits || envelope.author == self.key.node_id() {
+            return Err(Count::GossipRefused);
+        }
+        if !envelope.is_genuine(&self.gate.mesh, topic) {
+            return Err(Count::GossipForged);
+        }
+        Ok(envelope)
     }
 
     fn handle_ping(&mut self, event: &ping::Event) {

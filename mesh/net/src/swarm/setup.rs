@@ -59,6 +59,7 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
     let peers = Peers::new(*swarm.local_peer_id());
     let (hints, topics) = (Hints::default(), BTreeSet::new());
     let mut task = Task {
+        key,
         swarm,
         commands,
         incoming,

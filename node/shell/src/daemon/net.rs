@@ -2,7 +2,7 @@
 
 use super::node_loop::Message;
 use holm_mesh_net::{EnrolRequest, NetEvent};
-use holm_node_core::Input;
+use holm_node_net::{Heard, heard};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Forwards events and enrolments until the network or the loop ends.
@@ -32,23 +32,16 @@ pub fn forward(
 }
 
 fn message_of(event: NetEvent) -> Option<Message> {
-    Some(Message::Input(match event {
-        NetEvent::Listening { address } => Input::Listening { address },
-        NetEvent::PeerUp { node, chain, address, relayed } => Input::PeerUp { node, chain, address, relayed },
-        NetEvent::PeerDown { node } => Input::PeerDown { node },
-        NetEvent::Gossip { source, topic, bytes } => Input::Gossip { source, topic, bytes },
-        NetEvent::Frame { from, bytes } => Input::Frame { from, bytes },
-        NetEvent::Discovered { node, addresses } | NetEvent::PeerAddresses { node, addresses } => {
-            Input::Discovered { node, addresses }
-        }
-        NetEvent::Superseded { by } => return Some(Message::Superseded(by)),
-        NetEvent::Observed { address } => {
+    match heard(event) {
+        Heard::Input(input) => Some(Message::Input(input)),
+        Heard::Superseded(by) => Some(Message::Superseded(by)),
+        Heard::SeenAt(address) => {
             tracing::debug!(%address, "a peer sees this node here");
-            return None;
+            None
         }
-        NetEvent::DialFailed { node, error } => {
+        Heard::DialFailed { node, error } => {
             tracing::debug!(%node, %error, "dial failed");
-            return None;
+            None
         }
-    }))
+    }
 }

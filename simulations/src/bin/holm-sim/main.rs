@@ -4,6 +4,7 @@ mod args;
 mod cpu;
 mod folder;
 mod lab;
+mod layer;
 mod out;
 mod pool;
 mod progress;

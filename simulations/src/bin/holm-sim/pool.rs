@@ -1,6 +1,6 @@
 //! Many runs on a few threads.
 
-use crate::cpu::Stopwatch;
+use crate::layer;
 use holm_simulations::{Invariant, Options, Outcome, Plan, SimError, Violation, scenario::Ms};
 use std::{
     ops::ControlFlow,
@@ -85,11 +85,9 @@ pub fn run_all<E: From<SimError> + Send>(
 }
 
 fn run_one(Job { plan, twice }: Job) -> Result<Done, SimError> {
-    let watch = Stopwatch::start();
-    let mut outcome = holm_simulations::run(&plan, Options::default())?;
-    let cpu = watch.stop();
+    let (mut outcome, cpu) = layer::run(&plan, Options::default())?;
     if twice {
-        compare(&mut outcome, &holm_simulations::run(&plan, Options::default())?);
+        compare(&mut outcome, &layer::run(&plan, Options::default())?.0);
     }
     Ok(Done { plan, outcome, cpu, twice })
 }

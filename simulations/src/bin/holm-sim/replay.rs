@@ -2,8 +2,7 @@
 
 use crate::{
     args::{Output, ReplayArgs},
-    cpu::Stopwatch,
-    folder, out,
+    folder, layer, out,
     subject::{Subject, hex},
 };
 use anyhow::Result;
@@ -28,9 +27,7 @@ pub fn replay(args: &ReplayArgs, output: Output) -> Result<bool> {
     if let Some(until) = args.until {
         options = options.until(until);
     }
-    let watch = Stopwatch::start();
-    let outcome = holm_simulations::run(&plan, options)?;
-    let cpu = watch.stop();
+    let (outcome, cpu) = layer::run(&plan, options)?;
     let lines = if args.events { story(&plan, &outcome, args.until) } else { Vec::new() };
     // What was broken off is another run than the whole.
     let whole = args.until.is_none_or(|until| until >= plan.duration);

@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Output, ShrinkArgs},
-    folder, out, pool,
+    folder, layer, out, pool,
     progress::Progress,
     subject::{Subject, hex, program, quoted},
 };
@@ -53,7 +53,7 @@ pub fn shrink(args: &ShrinkArgs, output: Output) -> Result<bool> {
 }
 
 fn run(plan: &Plan, twice: bool) -> Result<Outcome, SimError> {
-    if twice { pool::run_twice(plan) } else { holm_simulations::run(plan, Options::default()) }
+    if twice { pool::run_twice(plan) } else { layer::run(plan, Options::default()).map(|(outcome, _)| outcome) }
 }
 
 fn nothing_to_shrink(plan: &Plan, invariant: Option<Invariant>, output: Output) -> Result<bool> {

@@ -1,11 +1,7 @@
 //! What a command is about: a scenario of the library, a scenario file, or a plan that a failure left.
 
 use anyhow::{Context as _, Result};
-use holm_simulations::{
-    Outcome, Plan, Scenario, Violation,
-    report::Source,
-    scenario::{Backend, LIBRARY},
-};
+use holm_simulations::{Outcome, Plan, Scenario, Violation, report::Source, scenario::LIBRARY};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, path::Path};
 
@@ -65,13 +61,7 @@ impl Subject {
             let text = format!("no scenario is called {named:?}, and no file is.{meant} `holm-sim list` lists them.");
             return Err(Usage(text).into());
         }
-        let scenario = Scenario::load(path)?;
-        if scenario.backend == Backend::Swarm {
-            let text =
-                format!("{named}: backend = \"swarm\" is run by the program in simulations/swarm, not by this one");
-            return Err(Usage(text).into());
-        }
-        Ok(Subject::Scenario(Box::new(scenario), named.to_owned()))
+        Ok(Subject::Scenario(Box::new(Scenario::load(path)?), named.to_owned()))
     }
 
     /// Its name.

@@ -44,7 +44,7 @@ struct Port {
     rates: [u64; 2],
     /// When the last byte sent has left, towards other sites and inside its own.
     free_at: [Micros; 2],
-    /// What a fault adds on all of its links.
+    /// What faults add on all of its links.
     extra_loss: f64,
 }
 
@@ -109,8 +109,10 @@ impl Links {
         direction.cuts = direction.cuts.saturating_sub(1);
     }
 
-    pub(crate) fn set_extra_loss(&mut self, host: Host, loss: f64) {
-        self.ports[host].extra_loss = loss;
+    /// Adds to what faults have a host's links lose; several of them may go on at once.
+    pub(crate) fn add_loss(&mut self, host: Host, loss: f64) {
+        let extra = &mut self.ports[host].extra_loss;
+        *extra = (*extra + loss).clamp(0.0, 1.0);
     }
 
     /// How long a packet without payload takes now.
@@ -206,10 +208,10 @@ mod tests {
         assert_eq!(links.send(0, 1, 12_500, 0), Arrival { at: 2000, lost: 0 }, "1 ms on the wire, 1 ms under way");
         assert_eq!(links.send(0, 2, 12_500, 0).at, 3000, "behind the first, on the same uplink");
         assert_eq!(links.send(4, 5, 0, 0).at, 9000, "another kind of link");
-        links.set_extra_loss(1, 0.3);
+        links.add_loss(1, 0.3);
         let lost: u64 = arrivals(&mut links, 0, 1).iter().map(|a| a.lost).sum();
         assert!((40..160).contains(&lost), "about 86 of 200: {lost}");
-        links.set_extra_loss(1, 0.0);
+        links.add_loss(1, -0.3);
         assert_eq!(arrivals(&mut links, 0, 1).iter().map(|a| a.lost).sum::<u64>(), 0);
     }
 
