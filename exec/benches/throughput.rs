@@ -55,6 +55,7 @@ fn task(id: &str, command: &[&str]) -> TaskSpec {
         env: BTreeMap::new(),
         restart: RestartPolicy::Never,
         grace: Duration::from_secs(5),
+        lease: None,
         max_log_bytes: holm_exec::DEFAULT_MAX_LOG_BYTES,
     }
 }

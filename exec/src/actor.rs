@@ -41,6 +41,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) enum Command {
     Run(TaskSpec),
     Stop(TaskId),
+    Extend(TaskId, u64),
     Forget(TaskId),
 }
 
@@ -144,6 +145,7 @@ impl Actor {
                 }
                 Branch::Command(Command::Run(spec)) => self.handle(Input::Run(spec)),
                 Branch::Command(Command::Stop(id)) => self.handle(Input::Stop(id)),
+                Branch::Command(Command::Extend(id, until_ms)) => self.handle(Input::Extend { id, until_ms }),
                 Branch::Command(Command::Forget(id)) => self.handle(Input::Forget(id)),
             }
         }
@@ -197,7 +199,7 @@ impl Actor {
                 self.handle(Input::Launched { id, result: Ok((process, started_at)) });
             }
             Report::Launched { id, result: Err(e) } => {
-                let why = NotStarted { reason: e.to_string(), of_the_host: e.is_of_the_host() };
+                let why = NotStarted::from(&e);
                 self.handle(Input::Launched { id, result: Err(why) });
             }
             Report::Ended { id, exit, output } => self.handle(Input::Ended { id, exit, output }),
@@ -209,11 +211,11 @@ impl Actor {
         for effect in effects {
             match effect {
                 Effect::Emit(event) => self.outbox.push_back(event),
-                Effect::Launch { spec, progress } => {
+                Effect::Launch { spec, progress, lease } => {
                     let (launcher, disk) = (Arc::clone(&self.launcher), Arc::clone(&self.disk));
                     self.jobs.spawn(async move {
                         let id = spec.id.clone();
-                        let result = on_disk(disk, move || launcher.launch(&spec, &progress)).await;
+                        let result = on_disk(disk, move || launcher.launch(&spec, &progress, lease)).await;
                         Report::Launched { id, result: result.and_then(|launched| launched) }
                     });
                 }
@@ -228,6 +230,12 @@ impl Actor {
                 }
                 Effect::Kill { process } => {
                     process.signal_group(Signal::SIGKILL);
+                }
+                // Written here and now: a shim that does not find it kills its task.
+                Effect::Extend { id, until_ms } => {
+                    if let Err(e) = self.launcher.folder(&id).write_lease(until_ms) {
+                        tracing::warn!(task = %id, "its lease is not extended: {e}");
+                    }
                 }
                 Effect::Remove { id } => self.remove(&id),
             }
@@ -256,10 +264,15 @@ impl Actor {
             let task = id.clone();
             let (exit, output) = on_disk(disk, move || launcher.collect(&task, &watch, now))
                 .await
-                .unwrap_or_else(|e| (Exit { code: 255, finished_at: now, reason: Some(e.to_string()) }, Vec::new()));
+                .unwrap_or_else(|e| (unknown_end(now, &e), Vec::new()));
             Report::Ended { id, exit, output }
         });
     }
+}
+
+/// The end of a task of which nothing could be learnt.
+fn unknown_end(now: Wall, e: &ExecError) -> Exit {
+    Exit { code: 255, finished_at: now, reason: Some(e.to_string()), lease_ended: false }
 }
 
 /// Does blocking work, when it is its turn.

@@ -2,6 +2,9 @@
 
 use std::{io, path::PathBuf};
 
+/// What a shim says that does not start its task because its lease is over.
+pub const LEASE_OVER: &str = "its lease is over";
+
 /// Why something could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
@@ -35,6 +38,9 @@ pub enum ExecError {
     /// The task did not start; the text says why, for people.
     #[error("{0}")]
     Start(String),
+    /// The lease of the task was over before it ran.
+    #[error("{}", LEASE_OVER)]
+    LeaseOver,
     /// A worker thread failed.
     #[error("a worker failed: {0}")]
     Worker(String),
@@ -45,7 +51,7 @@ impl ExecError {
     pub fn is_of_the_host(&self) -> bool {
         match self {
             ExecError::Io { .. } | ExecError::Corrupt { .. } | ExecError::InUse { .. } | ExecError::Worker(_) => true,
-            ExecError::NotFound(_) | ExecError::Start(_) => false,
+            ExecError::NotFound(_) | ExecError::Start(_) | ExecError::LeaseOver => false,
         }
     }
 

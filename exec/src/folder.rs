@@ -3,6 +3,7 @@
 //! | file | written by | says |
 //! |---|---|---|
 //! | `spec.json` | agent | what to run ([`LaunchFile`]); locked for as long as a shim is there |
+//! | `lease.json` | agent | until when it may run, if it runs under a lease ([`TaskFolder::lease`]) |
 //! | `meta.json` | agent | how often it was restarted, and whether it was asked to stop ([`Progress`]) |
 //! | `state.json` | shim | which process it is ([`StateFile`]) |
 //! | `exit.json` | shim | how it ended ([`ExitFile`]): the last thing a shim does |
@@ -88,6 +89,9 @@ pub struct ExitFile {
     /// What else there is to say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The shim ended it because its lease was over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lease_ended: bool,
 }
 
 impl ExitFile {
@@ -103,7 +107,8 @@ impl ExitFile {
 
 impl From<ExitFile> for Exit {
     fn from(file: ExitFile) -> Exit {
-        Exit { code: file.code(), finished_at: Wall(file.finished_at_ms), reason: file.reason }
+        let (code, finished_at) = (file.code(), Wall(file.finished_at_ms));
+        Exit { code, finished_at, reason: file.reason, lease_ended: file.lease_ended }
     }
 }
 
@@ -193,6 +198,23 @@ impl TaskFolder {
     pub fn write_progress(&self, progress: &Progress) -> Result<(), ExecError> {
         // Torn by a power loss it costs a count, and the owner asks again for the stop.
         write_json(&self.0.join("meta.json"), progress, Sync::Nothing)
+    }
+
+    /// Reads `lease.json`, if there: until when the task may run, in milliseconds of [`crate::sys::boot_clock`].
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub fn lease(&self) -> Result<Option<u64>, ExecError> {
+        read_json(&self.0.join("lease.json"))
+    }
+
+    /// Writes `lease.json`. Its shim looks at it when the lease that it knows is over.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn write_lease(&self, until_ms: u64) -> Result<(), ExecError> {
+        // It means nothing after a restart of the host.
+        write_json(&self.0.join("lease.json"), &until_ms, Sync::Nothing)
     }
 
     /// Reads `state.json`, if there.
@@ -398,7 +420,7 @@ mod tests {
 
     #[test]
     fn the_code_of_a_signal_is_that_of_a_shell() {
-        let exit = |code, signal| ExitFile { code, signal, finished_at_ms: 0, reason: None }.code();
+        let exit = |code, signal| ExitFile { code, signal, finished_at_ms: 0, reason: None, lease_ended: false }.code();
         assert_eq!(exit(Some(3), None), 3);
         assert_eq!(exit(None, Some(9)), 137);
     }

@@ -4,6 +4,7 @@
 use crate::{
     ExecError, RunnerConfig,
     census::{self, SHIM_MARK},
+    error::LEASE_OVER,
     folder::{LaunchFile, Progress, StateFile, TaskFolder, create_private_dir},
     logs::read_tail,
     proc::{Process, boot_id},
@@ -97,7 +98,10 @@ impl Launcher {
     }
 
     /// Starts the task and returns once its command runs.
-    pub fn launch(&self, spec: &TaskSpec, progress: &Progress) -> Result<Launched, ExecError> {
+    ///
+    /// # Errors
+    /// The disk, or the shim says why it cannot run.
+    pub fn launch(&self, spec: &TaskSpec, progress: &Progress, lease: Option<u64>) -> Result<Launched, ExecError> {
         let folder = self.folder(&spec.id);
         match self.create_folder(&folder) {
             Ok(()) => {}
@@ -108,6 +112,9 @@ impl Launcher {
             }
             Err(e) => return Err(ExecError::io("create", folder.path())(e)),
         }
+        if let Some(until_ms) = lease {
+            folder.write_lease(until_ms)?;
+        }
         let mark = self.mark(&spec.id);
         let launch = LaunchFile { task: spec.clone(), base_env: self.base_env.clone(), boot: self.boot.clone(), mark };
         let lock = folder.write_launch_file(&launch)?;
@@ -116,7 +123,7 @@ impl Launcher {
             Ok(Reply { process, started_at }) => Ok(Launched { process, started_at, watch: watch_child(&child) }),
             Err(reason) => {
                 self.abandon(&mut child, &spec.id);
-                Err(ExecError::Start(reason))
+                Err(if reason == LEASE_OVER { ExecError::LeaseOver } else { ExecError::Start(reason) })
             }
         }
     }
@@ -223,7 +230,7 @@ impl Launcher {
             (None, Some(e)) => (137, e.to_string()),
             (None, None) => (137, vanished.to_owned()),
         };
-        Exit { code, finished_at: now, reason: Some(reason) }
+        Exit { code, finished_at: now, reason: Some(reason), lease_ended: false }
     }
 
     /// Nothing here needs code to run between fork and exec, so that std can take posix_spawn: it does not copy

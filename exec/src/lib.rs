@@ -42,6 +42,10 @@
 //! **Restarts** happen in place: same id, same folder, logs that go on, with a growing wait ([`Backoff`]). How
 //! often, and whether a task was asked to stop, is on disk, so a policy holds across restarts of the agent.
 //!
+//! **Leases.** A task may run under a lease ([`TaskSpec::lease`]): until a time of the host's clock since its boot, which
+//! the agent puts off from time to time. When that time comes the shim kills the task. So it ends whether the agent is
+//! there, hangs, or was killed, and also when the host was suspended: the timer fires when it wakes up.
+//!
 //! **Which process.** Process ids are used again. Wherever one comes from disk it is compared with its start time
 //! and the boot of the host before anything is sent to it.
 //!
@@ -76,7 +80,7 @@ mod task;
 pub use backoff::Backoff;
 pub use census::TASK_MARK;
 pub use config::{RunnerConfig, host_clock};
-pub use error::ExecError;
+pub use error::{ExecError, LEASE_OVER};
 pub use logs::LogCursor;
 pub use runner::Runner;
 pub use table::Counters;

@@ -219,7 +219,12 @@ impl Known {
         }
         let mut damage = Damage::default();
         let progress = damage.note(folder.progress().map(Some)).unwrap_or_default();
-        Ok(Known { folder, spec: launch.task, boot: launch.boot, progress, look: Look::Starting, damage })
+        let mut spec = launch.task;
+        if launch.boot != launcher.boot {
+            // Its lease was told on a clock that has begun anew: as it stands it might last for days.
+            spec.lease = spec.lease.map(|_| 0);
+        }
+        Ok(Known { folder, spec, boot: launch.boot, progress, look: Look::Starting, damage })
     }
 
     fn look(&mut self, launcher: &Launcher, census: &Census, now: Wall) -> Look {

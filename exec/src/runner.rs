@@ -83,6 +83,12 @@ impl Runner {
         self.inbox.try_send(Command::Stop(id)).is_ok()
     }
 
+    /// The lease of a task that was asked to run lasts until `until_ms` of [`crate::sys::boot_clock`]. False: the inbox is
+    /// full.
+    pub fn extend(&self, id: TaskId, until_ms: u64) -> bool {
+        self.inbox.try_send(Command::Extend(id, until_ms)).is_ok()
+    }
+
     /// Removes the folder of a task that ended for good; that of another stays. False: the inbox is full.
     pub fn forget(&self, id: TaskId) -> bool {
         self.inbox.try_send(Command::Forget(id)).is_ok()

@@ -2,7 +2,12 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+    time::Duration,
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -37,6 +42,87 @@ pub fn close_inherited_descriptors() {
     // SAFETY: called at the start of `main`, when no Rust object owns a descriptor above 2.
     // A kernel older than 5.9 refuses, which costs only this second line of defence.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+}
+
+/// Time since the host was started, also while it was suspended, and whatever its date says: what leases are
+/// measured on. All processes of a host have it in common.
+pub fn boot_clock() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills in the structure that it is given, which is ours. It fails only for a clock that is
+    // not there, and this one is since Linux 2.6.39.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The same in milliseconds, as it is written into task folders.
+pub fn boot_clock_ms() -> u64 {
+    u64::try_from(boot_clock().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A timer on [`boot_clock`]: a descriptor that is readable when its time has come. It fires at once when the host
+/// wakes up after it, which no timeout of a system call does.
+#[derive(Debug)]
+pub struct BootTimer(OwnedFd);
+
+impl BootTimer {
+    /// A timer that is not set.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn new() -> io::Result<BootTimer> {
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        // SAFETY: timerfd_create takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::timerfd_create(libc::CLOCK_BOOTTIME, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
+        Ok(BootTimer(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sets it to a time in milliseconds, in place of what it was set to. It is not readable any more until then.
+    ///
+    /// # Errors
+    /// The time is beyond what the kernel knows.
+    pub fn set(&self, at_ms: u64) -> io::Result<()> {
+        let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        // 0 would switch it off.
+        let at_ms = at_ms.max(1);
+        let at = libc::timespec {
+            tv_sec: libc::time_t::try_from(at_ms / 1000).map_err(invalid)?,
+            tv_nsec: libc::c_long::try_from(at_ms % 1000 * 1_000_000).map_err(invalid)?,
+        };
+        let once = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+        // SAFETY: the descriptor is ours, the structure lives for the call, and the old value is not asked for.
+        let result = unsafe {
+            libc::timerfd_settime(self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const once, std::ptr::null_mut())
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl AsFd for BootTimer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Has the kernel kill the command when the thread that starts it is gone: of the task of a lease, whose
+/// supervisor was killed, nothing may go on. What the command has started itself is not concerned.
+pub fn die_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    let set = move || {
+        // SAFETY: prctl and getppid take and give integers and touch no memory of ours.
+        let orphaned = unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) < 0
+                || u32::try_from(libc::getppid()).is_ok_and(|now| now != parent)
+        };
+        if orphaned { Err(io::Error::from(io::ErrorKind::BrokenPipe)) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec only two system calls are made, and no memory is allocated: an error
+    // made of a kind holds none.
+    unsafe { command.pre_exec(set) };
 }
 
 /// The unit in which the kernel tells start times.

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::{
+    ExecError,
     backoff::Backoff,
     folder::Progress,
     proc::Process,
@@ -34,6 +35,8 @@ pub(crate) enum Input {
     Forget(TaskId),
     /// What became of [`Effect::Launch`].
     Launched { id: TaskId, result: Result<(Process, Wall), NotStarted> },
+    /// The lease of a task lasts longer.
+    Extend { id: TaskId, until_ms: u64 },
     /// The command ended.
     Ended { id: TaskId, exit: Exit, output: Vec<u8> },
 }
@@ -45,13 +48,24 @@ pub(crate) struct NotStarted {
     pub reason: String,
     /// The host is why, not the command.
     pub of_the_host: bool,
+    /// Its lease was over: whether it may run again is for its owner to say.
+    pub lease_ended: bool,
+}
+
+impl From<&ExecError> for NotStarted {
+    fn from(e: &ExecError) -> NotStarted {
+        let lease_ended = matches!(e, ExecError::LeaseOver);
+        NotStarted { reason: e.to_string(), of_the_host: e.is_of_the_host(), lease_ended }
+    }
 }
 
 /// Something to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// Start the shim of this task.
-    Launch { spec: Arc<TaskSpec>, progress: Progress },
+    /// Start the shim of this task, which may run until its lease ends, if it has one.
+    Launch { spec: Arc<TaskSpec>, progress: Progress, lease: Option<u64> },
+    /// Tell its shim that the lease lasts longer.
+    Extend { id: TaskId, until_ms: u64 },
     /// Write down that it is to stop; then TERM its group, if it runs.
     Terminate { id: TaskId, progress: Progress, process: Option<Process> },
     /// KILL its group.
@@ -106,6 +120,8 @@ struct Task {
     spec: Arc<TaskSpec>,
     progress: Progress,
     phase: Phase,
+    /// When its lease ends, as far as is known.
+    lease: Option<u64>,
     /// When its wait is over, or its grace.
     deadline: Option<Mono>,
 }
@@ -161,6 +177,7 @@ impl Table {
             Input::Launched { id, result: Err(why) } => {
                 self.settle(now, id, Duration::ZERO, Last::Failed(why), &mut effects);
             }
+            Input::Extend { id, until_ms } => self.extend(id, until_ms, &mut effects),
             Input::Ended { id, exit, output } => {
                 let ran = match self.live.get(&id).map(|task| &task.phase) {
                     Some(Phase::Running { since, ran_before, .. }) => now.since(*since).saturating_add(*ran_before),
@@ -177,7 +194,7 @@ impl Table {
         let FoundTask { spec, progress, ran } = found;
         let id = spec.id.clone();
         let phase = Phase::Running { process, since: now, ran_before: ran };
-        self.live.insert(id.clone(), Task { spec: Arc::new(spec), progress, phase, deadline: None });
+        self.live.insert(id.clone(), Task { lease: spec.lease, spec: Arc::new(spec), progress, phase, deadline: None });
         let mut effects = vec![Effect::Emit(RunnerEvent::Started {
             id: id.clone(),
             pid: process.pid,
@@ -195,7 +212,8 @@ impl Table {
     pub fn resume(&mut self, now: Mono, found: FoundTask, exit: Exit, output: Vec<u8>) -> Option<Duration> {
         let FoundTask { spec, progress, ran } = found;
         let id = spec.id.clone();
-        let task = Task { spec: Arc::new(spec), progress, phase: Phase::Launching, deadline: None };
+        let lease = spec.lease;
+        let task = Task { spec: Arc::new(spec), progress, phase: Phase::Launching, lease, deadline: None };
         self.live.insert(id.clone(), task);
         self.after_run(now, &id, ran, Last::Exit { exit, output }, &mut Vec::new())
     }
@@ -236,7 +254,8 @@ impl Table {
                 Phase::Waiting { .. } => {
                     task.progress.restarts = task.progress.restarts.saturating_add(1);
                     task.phase = Phase::Launching;
-                    effects.push(Effect::Launch { spec: task.spec.clone(), progress: task.progress });
+                    let (spec, progress, lease) = (task.spec.clone(), task.progress, task.lease);
+                    effects.push(Effect::Launch { spec, progress, lease });
                 }
                 Phase::Launching => {}
             }
@@ -252,10 +271,11 @@ impl Table {
         }
         let refusal = if id.as_str().parse::<TaskId>().is_err() {
             // It names a folder; one that came through serde was not checked.
-            Some(NotStarted { reason: "its id is not a valid task id".to_owned(), of_the_host: false })
+            let reason = "its id is not a valid task id".to_owned();
+            Some(NotStarted { reason, of_the_host: false, lease_ended: false })
         } else if self.live.len() >= self.rules.max_tasks {
             let reason = format!("this node already runs {} tasks", self.live.len());
-            Some(NotStarted { reason, of_the_host: true })
+            Some(NotStarted { reason, of_the_host: true, lease_ended: false })
         } else {
             None
         };
@@ -269,8 +289,21 @@ impl Table {
             None => Progress::default(),
         };
         let spec = Arc::new(spec);
-        effects.push(Effect::Launch { spec: spec.clone(), progress });
-        self.live.insert(id, Task { spec, progress, phase: Phase::Launching, deadline: None });
+        let lease = spec.lease;
+        effects.push(Effect::Launch { spec: spec.clone(), progress, lease });
+        self.live.insert(id, Task { spec, progress, phase: Phase::Launching, lease, deadline: None });
+    }
+
+    /// A lease never gets shorter. While the shim is being started its folder is not touched: it is told then.
+    fn extend(&mut self, id: TaskId, until_ms: u64, effects: &mut Vec<Effect>) {
+        let Some(task) = self.live.get_mut(&id) else { return };
+        if task.spec.lease.is_none() || task.lease.is_some_and(|old| old >= until_ms) {
+            return;
+        }
+        task.lease = Some(until_ms);
+        if matches!(task.phase, Phase::Running { .. }) {
+            effects.push(Effect::Extend { id, until_ms });
+        }
     }
 
     fn stop(&mut self, now: Mono, id: &TaskId, effects: &mut Vec<Effect>) {
@@ -316,6 +349,9 @@ impl Table {
             started_at,
             adopted: false,
         }));
+        if let Some(until_ms) = task.lease.filter(|_| task.lease > task.spec.lease) {
+            effects.push(Effect::Extend { id: id.clone(), until_ms });
+        }
         if task.progress.stopping {
             self.terminate(now, &id, effects);
         }
@@ -366,6 +402,14 @@ impl Table {
 }
 
 fn wants_restart(policy: RestartPolicy, last: &Last) -> bool {
+    // Whether it may run again is for its owner to say.
+    let lease_ended = match last {
+        Last::Exit { exit, .. } => exit.lease_ended,
+        Last::Failed(why) => why.lease_ended,
+    };
+    if lease_ended {
+        return false;
+    }
     match policy {
         RestartPolicy::Always => true,
         RestartPolicy::OnFailure => !matches!(last, Last::Exit { exit, .. } if exit.success()),
@@ -376,8 +420,8 @@ fn wants_restart(policy: RestartPolicy, last: &Last) -> bool {
 fn event(id: TaskId, restarts: u32, will_restart_in: Option<Duration>, last: Last) -> RunnerEvent {
     match last {
         Last::Exit { exit, output } => RunnerEvent::Ended { id, exit, restarts, will_restart_in, output },
-        Last::Failed(NotStarted { reason, of_the_host }) => {
-            RunnerEvent::FailedToStart { id, reason, of_the_host, restarts, will_restart_in }
+        Last::Failed(NotStarted { reason, of_the_host, lease_ended }) => {
+            RunnerEvent::FailedToStart { id, reason, of_the_host, lease_ended, restarts, will_restart_in }
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct TaskSpec {
     pub restart: RestartPolicy,
     /// How long it has between TERM and KILL.
     pub grace: Duration,
+    /// Until when it may run, if it runs under a lease: a time of [`crate::sys::boot_clock`], in milliseconds. Its shim
+    /// kills it then, agent or no agent, unless [`crate::Runner::extend`] came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     /// Bound of one log file; two are kept for each stream.
     #[serde(default = "default_max_log_bytes")]
     pub max_log_bytes: u64,
@@ -38,6 +42,9 @@ pub struct Exit {
     pub finished_at: Wall,
     /// What else there is to say: the shim vanished, the disk was full. `None` for most.
     pub reason: Option<String>,
+    /// Its shim ended it because its lease was over.
+    #[serde(default)]
+    pub lease_ended: bool,
 }
 
 impl Exit {
@@ -84,6 +91,8 @@ pub enum RunnerEvent {
         reason: String,
         /// The host is why, not the command: no folder could be made, no process started, or it runs too many.
         of_the_host: bool,
+        /// Its lease was over before it ran. Then it is not tried again.
+        lease_ended: bool,
         /// How often it was started again before.
         restarts: u32,
         /// It will be tried again after this time; `None`: this was its last word.

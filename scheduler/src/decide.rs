@@ -5,6 +5,7 @@
 //! why a heal starts nothing.
 
 use crate::{
+    fence::out_of_sight,
     filter,
     flaps::unsteadiness,
     reduce::{next_attempt, next_epoch, stood_in_for},
@@ -74,7 +75,8 @@ pub fn decide(view: &View, cx: &Context<'_>) -> Vec<Decision> {
 /// Decides for one app, if it lives and this node coordinates it. `usage` is what is left on the
 /// nodes and is kept up to date; `decisions` grows to the budget of `cx`, no further.
 pub fn decide_app(view: &View, app: &AppView, cx: &Context<'_>, usage: &mut Usage, decisions: &mut Vec<Decision>) {
-    let ready = app.live && unsupported(app).is_none() && !cx.held.contains(&app.doc);
+    let ready = app.live && unsupported(app).is_none() && out_of_sight(view, app).is_none();
+    let ready = ready && !cx.held.contains(&app.doc);
     if !ready || decisions.len() >= cx.budget || coordinator(view, app) != Some(cx.me) {
         return;
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     decide::Context,
+    fence::out_of_sight,
     filter::{self, Misfit},
     flaps,
     reduce::acting,
@@ -185,6 +186,9 @@ impl<'a> Narrator<'a> {
     fn why_not_placed(&mut self, wanted: &Wanted<'_>) -> String {
         if let Some(reason) = unsupported(self.app) {
             return reason.to_owned();
+        }
+        if let Some(reason) = out_of_sight(self.view, self.app) {
+            return reason;
         }
         let limit = self.app.manifest.parallel_limit();
         if self.app.manifest.kind == AppType::Job && self.active >= usize::try_from(limit).unwrap_or(usize::MAX) {

@@ -24,6 +24,9 @@
 //! true capacity, and stops what lost its slot, once the winner runs. So a slot has at least one
 //! runner while nodes disagree, and one when they agree again.
 //!
+//! Of a *fenced* app nothing is decided where most of its guards are out of sight, and a task that lost its
+//! slot makes way before the winner runs: the winner waits for its lease.
+//!
 //! [`explain`] and [`app_row`] say the same in words, from the same reading of the view.
 //!
 //! ```
@@ -39,6 +42,7 @@
 
 mod decide;
 mod explain;
+mod fence;
 mod filter;
 mod flaps;
 mod local;
@@ -51,6 +55,7 @@ mod usage;
 
 pub use decide::{Context, Decision, decide, decide_app};
 pub use explain::{app_row, explain};
+pub use fence::guards_for;
 pub use filter::{MAX_REFUSALS, MAX_TASKS_PER_NODE};
 pub use local::{LocalAction, LocalTask, reconcile};
 pub use reduce::{acting, holder};

@@ -275,6 +275,11 @@ impl<'a> Desk<'a> {
                 sometimes!("the loser of a slot stops itself");
                 Some((TaskState::Superseded, by()))
             }
+            // The winner waits for the lease that this task has, so this one cannot wait for it to run.
+            state if app.manifest.is_fenced() && !state.is_terminal() && self.is_alive(&node) => {
+                sometimes!("the loser of a fenced slot stops before the winner runs");
+                Some((TaskState::Superseded, by()))
+            }
             _ => None,
         }
     }

@@ -78,7 +78,12 @@ pub(crate) fn unsupported(app: &AppView) -> Option<&'static str> {
         (Run::Wasm(_), _, _) => Some("this version does not run WebAssembly components"),
         (Run::Container(_), _, _) => Some("this version does not run containers"),
         (_, AppType::Cron, _) => Some("this version does not run apps of type \"cron\""),
-        (_, _, PartitionPolicy::Fence) => Some("this version does not know the partition policy \"fence\""),
+        (_, AppType::Daemon, PartitionPolicy::Fence) => {
+            Some("partition.policy = \"fence\" is not for a daemon: each of its slots belongs to one node")
+        }
+        (_, _, PartitionPolicy::Fence) if app.guards.is_empty() => {
+            Some("it is fenced and has no guards: remove it and submit it again")
+        }
         (Run::Process(_), AppType::Service | AppType::Daemon | AppType::Job, _) => None,
     }
 }

@@ -79,7 +79,7 @@ impl Fleet {
         let authority = KeyPair::from_secret(&AUTHORITY);
         let hosts: Vec<Host> =
             plan.hosts.iter().map(|host| Host::new(&authority, host.clone(), plan.seed)).collect::<Result<_, _>>()?;
-        let mut judges = Judges::default();
+        let mut judges = Judges::new(plan.fenced_overlap_max);
         hosts.iter().for_each(|_| judges.add_host());
         Ok(Fleet {
             ids: hosts.iter().enumerate().map(|(n, host)| (host.id, n)).collect(),

@@ -29,6 +29,14 @@ pub const ALL: &[&str] = &[
     "a host cannot start a task",
     "a task keeps running after crashes",
     "a node that comes and goes is waited for",
+    "a guard that has just started grants nothing",
+    "a guard that is new to an app grants nothing",
+    "a lease cannot be kept",
+    "a task has ended with its lease",
+    "a task that waits for its lease is not wanted any more",
+    "the loser of a fenced slot stops before the winner runs",
+    "the only guard finds its own task running",
+    "two ask for one lease and both let go",
 ];
 
 #[cfg(test)]

@@ -68,6 +68,8 @@ pub enum Invariant {
     HeadsNeverRegress,
     /// A task's state never goes back.
     StateNeverGoesBack,
+    /// A slot of a fenced app never has two runners beyond the bound.
+    FencedRunsOnce,
     /// A heal restarts, moves or duplicates no healthy task.
     HealDisturbsNothing,
     /// Nothing is started after a removal that its node has seen, and what runs is stopped.
@@ -104,6 +106,7 @@ impl std::fmt::Display for Invariant {
             Invariant::OneChangeASequence => "one-change-a-sequence",
             Invariant::HeadsNeverRegress => "heads-never-regress",
             Invariant::StateNeverGoesBack => "state-never-goes-back",
+            Invariant::FencedRunsOnce => "fenced-runs-once",
             Invariant::HealDisturbsNothing => "heal-disturbs-nothing",
             Invariant::RemovedStaysRemoved => "removed-stays-removed",
             Invariant::Bounded => "bounded",

@@ -70,6 +70,7 @@ impl World {
             converge_within: Ms(0),
             messages_per_s: u64::MAX,
             document_bytes: u64::MAX,
+            fenced_overlap_max: Ms(0),
         };
         World { engine: Engine::new(Arc::new(plan), Options::default()), cut: BTreeSet::new() }
     }

@@ -87,7 +87,7 @@ fn is_found(bug: &'static str, trouble: &str, as_what: &[Invariant], (faults, ho
 
 #[test]
 fn each_bug_needs_its_trouble_and_nothing_else() {
-    for trouble in [CUT, RESTORED, SLOW_DISK, RIVAL_EDITS] {
+    for trouble in [CUT, RESTORED, SLOW_DISK, RIVAL_EDITS, JUMPED_CLOCKS] {
         let scenario = Scenario::parse("deliberate", &format!("{FLEET}{trouble}{NOISE}")).expect("a scenario");
         let outcome = judged(&scenario.expand(1).expect("a scenario that makes sense"));
         assert!(outcome.passed(), "{trouble}: {:?}", outcome.violations);
@@ -213,4 +213,32 @@ count = 4
 fn a_reduction_that_depends_on_the_order_of_arrival_is_found() {
     let seen = [Invariant::EqualViews, Invariant::EachSlotOnce];
     is_found("a reduction depends on the order of arrival", RIVAL_EDITS, &seen, (1, 2));
+}
+
+const JUMPED_CLOCKS: &str = r#"
+[[submit]]
+at = "6s"
+on = "node/0"
+app = "press"
+count = 5
+fenced = true
+site = "plant"
+
+[[fault]]
+at = "22s"
+for = "35s"
+kind = "clock_jump"
+clock = { by_ms = -3600000 }
+hosts = ["node/0-1"]
+
+[[fault]]
+at = "25s"
+for = "25s"
+kind = "partition"
+sides = [["node/0-1"], ["rest"]]
+"#;
+
+#[test]
+fn a_lease_that_is_measured_on_wall_time_is_found() {
+    is_found("a lease is measured on wall time", JUMPED_CLOCKS, &[Invariant::FencedRunsOnce], (2, 4));
 }

@@ -22,6 +22,10 @@ const TWICE: usize = 100;
 /// Rare branches of the product that these runs must reach, or they do not test them.
 const MARKS: &[&str] = &[
     "a change waits for what it follows",
+    "a guard that has just started grants nothing",
+    "a lease cannot be kept",
+    "a task has ended with its lease",
+    "a task that waits for its lease is not wanted any more",
     "a dead node is alive again",
     "a long wait before a dial is cut short",
     "a node that is held for dead speaks",

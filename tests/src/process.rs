@@ -56,6 +56,22 @@ pub fn kill9(pid: i32) {
     let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
+/// Stops a process where it stands, as a host does that swaps or is moved.
+///
+/// # Errors
+/// It is not there.
+pub fn freeze(pid: i32) -> Result<()> {
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).with_context(|| format!("cannot stop process {pid}"))
+}
+
+/// Lets a process go on that was stopped.
+///
+/// # Errors
+/// It is not there.
+pub fn thaw(pid: i32) -> Result<()> {
+    kill(Pid::from_raw(pid), Signal::SIGCONT).with_context(|| format!("process {pid} does not go on"))
+}
+
 /// Kills what `find` finds, again and again, until it finds nothing that runs.
 ///
 /// # Errors

@@ -225,6 +225,14 @@ pub mod keys_of {
         format!("spec/{field}")
     }
 
+    /// The guards of a generation of an app: a [`crate::fence::GuardSet`].
+    pub fn guards(generation: u64) -> String {
+        format!("{GUARDS}{generation}")
+    }
+
+    /// What the keys of guards begin with.
+    pub const GUARDS: &str = "guards/";
+
     /// Odd: the app lives in this generation; even: it was removed.
     pub const LIFE: &str = "life";
     /// Counts the edits of an app.

@@ -28,6 +28,10 @@ pub enum EventKind {
     Finished,
     /// A task is being stopped here.
     Stopping,
+    /// The lease of a fenced task could not be kept: the task is stopped before it ends.
+    LeaseLost,
+    /// A fenced task has ended because it had no lease any more.
+    Fenced,
     /// A node is alive, from this node's view.
     NodeAlive,
     /// A node is overdue.

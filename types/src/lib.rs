@@ -28,6 +28,7 @@ pub mod cert;
 pub mod change;
 mod error;
 pub mod event;
+pub mod fence;
 mod ids;
 mod incarnation;
 pub mod keys;

@@ -4,11 +4,12 @@
 use crate::{
     Digest, DocId, Epoch, Incarnation, Label, NodeId, Scope, Slot, TaskId, TypeError, Wall, cbor,
     cert::Role,
+    fence::GuardSet,
     manifest::{Amounts, AppType, Manifest},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// What a node says of itself in its own document (`info`, as JSON).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -299,6 +300,9 @@ pub struct AppView {
     pub manifest: Arc<Manifest>,
     /// Digest of the part of the manifest that a running task depends on.
     pub template: Digest,
+    /// The guards of this generation, if it is fenced. More than one set when it was created on several sides of a
+    /// cut with different members: then a majority of each has to agree.
+    pub guards: Vec<GuardSet>,
     /// Edits that collided.
     pub conflicts: Vec<Conflict>,
     /// Slots of this generation that were ever assigned.
@@ -306,6 +310,11 @@ pub struct AppView {
 }
 
 impl AppView {
+    /// How long a lease lasts for whoever holds it.
+    pub fn lease(&self) -> Option<Duration> {
+        self.guards.iter().map(GuardSet::lease).min()
+    }
+
     /// The task of an assignment.
     pub fn task_id(&self, slot: Slot, assignment: &Assignment) -> TaskId {
         TaskId::new(&self.manifest.name, &self.doc, self.generation, slot, assignment.epoch, &assignment.placement.node)

@@ -7,6 +7,7 @@ use holm_state::Outcome;
 use holm_types::{
     Scope,
     change::{SignedChange, Value, keys_of},
+    fence::{DEFAULT_LEASE, GuardSet},
     view::TaskState,
 };
 
@@ -157,4 +158,27 @@ fn slots_are_seen_whatever_type_the_app_had_when_they_were_assigned() {
     let view = &a.state.apps()[&app_doc()];
     let epochs: Vec<u64> = view.slots[&130].assignments.iter().map(|a| a.epoch).collect();
     assert_eq!(epochs, [2, 3], "in the groups of a service and of a daemon, in no other");
+}
+
+#[test]
+fn guards_of_two_sides_are_all_kept_and_those_of_another_life_do_not_count() {
+    let set = |first: u8| GuardSet::choose(&[id(first), id(first + 1), id(first + 2)], DEFAULT_LEASE).unwrap();
+    let guards = |generation: u64, set: &GuardSet| {
+        ops(&[(keys_of::guards(generation).as_str(), Some(Value::Bytes(set.encode().unwrap())))])
+    };
+    let (mut a, mut b) = pair();
+    assert!(a.state.apps()[&app_doc()].guards.is_empty());
+    let of_a = write(&mut a, app_doc(), guards(1, &set(0)));
+    let of_b = write(&mut b, app_doc(), guards(1, &set(1)));
+    meet(&mut a, &mut b, &[of_a], &[of_b]);
+    let mut both = vec![set(0), set(1)];
+    both.sort();
+    assert_eq!(a.state.apps()[&app_doc()].guards, both);
+    write(&mut a, app_doc(), guards(3, &set(0)));
+    assert_eq!(a.state.apps()[&app_doc()].guards, both, "they are of a life to come");
+
+    let bad = a.state.counters()["bad_views"];
+    write(&mut a, app_doc(), ops(&[(keys_of::guards(1).as_str(), Some(Value::Bytes(b"nobody".to_vec())))]));
+    assert!(a.state.apps()[&app_doc()].guards.is_empty(), "what makes no sense guards nothing");
+    assert!(a.state.counters()["bad_views"] > bad);
 }

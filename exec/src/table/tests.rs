@@ -17,6 +17,7 @@ fn spec(n: u8, restart: RestartPolicy) -> TaskSpec {
         env: BTreeMap::new(),
         restart,
         grace: Duration::from_millis(50),
+        lease: None,
         max_log_bytes: 1,
     }
 }
@@ -26,7 +27,7 @@ fn at(ms: u64) -> Mono {
 }
 
 fn exit(code: i32) -> Exit {
-    Exit { code, finished_at: Wall(0), reason: None }
+    Exit { code, finished_at: Wall(0), reason: None, lease_ended: false }
 }
 
 fn launched(n: u8) -> Input {
@@ -35,7 +36,7 @@ fn launched(n: u8) -> Input {
 }
 
 fn not_started() -> NotStarted {
-    NotStarted { reason: "no".into(), of_the_host: false }
+    NotStarted { reason: "no".into(), of_the_host: false, lease_ended: false }
 }
 
 fn ended(n: u8, code: i32) -> Input {
@@ -94,6 +95,39 @@ fn a_stop_in_the_wait_keeps_the_bound_of_folders() {
     assert_eq!(table.next_deadline(), None);
 }
 
+#[test]
+fn a_lease_only_gets_longer_and_a_shim_that_is_being_started_hears_of_it_then() {
+    let mut table = Table::new(rules());
+    let extend = |until_ms| Input::Extend { id: id(1), until_ms };
+    let told = |effects: &[Effect]| {
+        let untils = effects.iter().filter_map(|effect| match effect {
+            Effect::Extend { until_ms, .. } => Some(*until_ms),
+            _ => None,
+        });
+        untils.collect::<Vec<_>>()
+    };
+    let leased = TaskSpec { lease: Some(100), ..spec(1, RestartPolicy::Always) };
+    let effects = table.handle(at(0), Input::Run(leased));
+    assert!(matches!(effects[..], [Effect::Launch { lease: Some(100), .. }]), "{effects:?}");
+    assert_eq!(table.handle(at(1), extend(200)), []);
+    assert_eq!(told(&table.handle(at(2), launched(1))), [200]);
+    assert_eq!(told(&table.handle(at(3), extend(300))), [300]);
+    assert_eq!(table.handle(at(4), extend(250)), []);
+    table.handle(at(5), ended(1, 1));
+    let effects = table.expire(at(50));
+    assert!(matches!(effects[..], [Effect::Launch { lease: Some(300), .. }]), "{effects:?}");
+    // It was killed for its lease, or was not started for it: its owner says whether it may again.
+    let over = Input::Launched { id: id(1), result: Err(NotStarted { lease_ended: true, ..not_started() }) };
+    let effects = table.handle(at(51), over);
+    let told = |event: &RunnerEvent| {
+        matches!(event, RunnerEvent::FailedToStart { lease_ended: true, will_restart_in: None, .. })
+    };
+    assert!(matches!(&effects[..], [Effect::Emit(event)] if told(event)), "{effects:?}");
+    table.handle(at(60), Input::Run(spec(2, RestartPolicy::Always)));
+    table.handle(at(60), launched(2));
+    assert_eq!(table.handle(at(61), Input::Extend { id: id(2), until_ms: 9 }), [], "it has none");
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Run(u8, RestartPolicy),
@@ -131,7 +165,7 @@ impl Shell {
     fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), TestCaseError> {
         for effect in effects {
             match effect {
-                Effect::Launch { spec, progress } => {
+                Effect::Launch { spec, progress, .. } => {
                     let id = spec.id.clone();
                     prop_assert!(!self.running.contains(&id) && !self.launching.contains(&id), "two of {}", id);
                     if progress.restarts == 0 || !progress.stopping {
@@ -155,7 +189,7 @@ impl Shell {
                 Effect::Emit(RunnerEvent::Ended { id, will_restart_in, .. }) => {
                     prop_assert!(will_restart_in.is_none() || !self.stopped.contains(&id));
                 }
-                Effect::Emit(_) => {}
+                Effect::Emit(_) | Effect::Extend { .. } => {}
             }
         }
         Ok(())

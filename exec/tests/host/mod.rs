@@ -203,6 +203,7 @@ pub fn task(name: &str, command: &[&str]) -> TaskSpec {
         env: Default::default(),
         restart: RestartPolicy::Never,
         grace: Duration::from_secs(60),
+        lease: None,
         max_log_bytes: 64 * 1024,
     }
 }

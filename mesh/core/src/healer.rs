@@ -17,7 +17,7 @@ pub struct Config {
     pub first: Duration,
     /// Longest delay.
     pub longest: Duration,
-    /// Connections to aim for; beyond, known peers are left alone.
+    /// Connections to aim for; beyond, known peers are left alone, but for those that are [needed](Healer::need).
     pub degree: usize,
     /// Peers remembered at most.
     pub max_peers: usize,
@@ -31,6 +31,8 @@ impl Default for Config {
 
 /// Connections to anchors to aim for, whatever others there are.
 const ANCHORS: usize = 2;
+/// Peers that can be needed at the same time, at most.
+pub const MAX_NEEDED: usize = 64;
 
 #[derive(Debug)]
 struct Peer {
@@ -92,6 +94,7 @@ pub struct Healer {
     config: Config,
     peers: BTreeMap<NodeId, Peer>,
     order: Order,
+    needed: BTreeSet<NodeId>,
     rng: ChaCha8Rng,
 }
 
@@ -99,7 +102,7 @@ impl Healer {
     /// Knows nobody yet. The seed feeds the jitter.
     pub fn new(config: Config, seed: u64) -> Healer {
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Healer { config, peers: BTreeMap::new(), order: Order::default(), rng }
+        Healer { config, peers: BTreeMap::new(), order: Order::default(), needed: BTreeSet::new(), rng }
     }
 
     /// Changes a peer, and keeps the order of all in step.
@@ -186,6 +189,12 @@ impl Healer {
         });
     }
 
+    /// These peers are talked to directly, so they are dialled however many connections there are; at
+    /// most [`MAX_NEEDED`] of them.
+    pub fn need(&mut self, peers: impl IntoIterator<Item = NodeId>) {
+        self.needed = peers.into_iter().take(MAX_NEEDED).collect();
+    }
+
     fn jittered(&mut self, d: Duration) -> Duration {
         d.mul_f64(self.rng.random_range(0.5..1.5))
     }
@@ -199,7 +208,10 @@ impl Healer {
             .into_iter()
             .filter_map(|node| self.dial(node, now))
             .collect();
-        // An anchor that was dialled is not due again.
+        let needed = self.needed.iter().filter(|node| self.due(node).is_some_and(|at| at <= now));
+        let needed: Vec<NodeId> = needed.copied().collect();
+        dials.extend(needed.into_iter().filter_map(|node| self.dial(node, now)).collect::<Vec<_>>());
+        // Whoever was dialled just now is not due again.
         for node in due(&self.order.due, self.room()) {
             dials.extend(self.dial(node, now));
         }
@@ -216,6 +228,10 @@ impl Healer {
         })
     }
 
+    fn due(&self, node: &NodeId) -> Option<Mono> {
+        self.peers.get(node).and_then(Peer::due)
+    }
+
     fn room(&self) -> usize {
         self.config.degree.saturating_sub(self.order.connected)
     }
@@ -228,7 +244,8 @@ impl Healer {
     pub fn deadline(&self) -> Option<Mono> {
         let room = self.order.due.first().filter(|_| self.room() > 0);
         let anchors = self.order.anchors_due.first().filter(|_| self.anchors_missing() > 0);
-        room.into_iter().chain(anchors).map(|(at, _)| *at).min()
+        let needed = self.needed.iter().filter_map(|node| self.due(node));
+        room.into_iter().chain(anchors).map(|(at, _)| *at).chain(needed).min()
     }
 
     /// The peers and their addresses, for the peer store.
@@ -282,6 +299,13 @@ mod tests {
         }
         assert_eq!(healer.known().len(), 10);
         assert_eq!(healer.tick(at(0)).len(), 3);
+        healer.connected(&NodeId([0; 32]));
+        healer.connected(&NodeId([1; 32]));
+        healer.connected(&NodeId([2; 32]));
+        assert_eq!(healer.deadline(), None);
+        healer.need([NodeId([7; 32])]);
+        let due = healer.deadline().unwrap();
+        assert_eq!(healer.tick(due).iter().map(|dial| dial.peer).collect::<Vec<_>>(), [NodeId([7; 32])]);
         let many: Vec<String> = (0..40).map(|n| format!("/ip4/10.0.1.{n}/tcp/1")).collect();
         healer.learn(NodeId([0; 32]), &many, at(0));
         assert_eq!(healer.addresses(&NodeId([0; 32])).len(), MAX_ADDRESSES);

@@ -8,10 +8,13 @@
 //!   send each other the changes that are missing. Stateless: any message may be lost, repeated
 //!   or answered late, and the next round mends it. Convergence depends on nothing else.
 //!
+//! And what the guards of fenced apps and those who ask them say to each other: [`lease`].
+//!
 //! This crate carries bytes and knows no apps. What a replica is, it learns through the
 //! [`repair::Replica`] trait. Sockets are in `mesh/net`.
 
 pub mod healer;
+pub mod lease;
 pub mod liveness;
 pub mod repair;
 pub mod topics;

@@ -3,6 +3,7 @@
 
 use crate::{
     Effect, Node, RequestId,
+    fencing::check_fence,
     finding::{full_name, namespace_or_default},
     listing::out_of_sight,
 };
@@ -12,7 +13,7 @@ use holm_types::{
     api::{ApiError, AppRef, AppState, Applied, ApplyParams, Request, ScaleParams},
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
-    manifest::{AppType, Format, Manifest, PartitionPolicy, Run},
+    manifest::{AppType, Format, Manifest, Run},
 };
 use std::collections::BTreeMap;
 
@@ -100,7 +101,8 @@ impl Node {
         if let Some(answer) = asked.as_ref().map_or(Ok(None), |asked| self.answered_before(asked))? {
             return Ok((answer, Vec::new()));
         }
-        let warnings = unsupported(&manifest)?;
+        let mut warnings = unsupported(&manifest)?;
+        warnings.extend(self.lease_stays(&manifest));
         let (applied, effects) = self.apply_manifest(now, &manifest, params.expected_revision, warnings)?;
         if let (Some(asked), Ok(json)) = (asked, serde_json::to_value(&applied)) {
             self.remember(asked, json);
@@ -138,10 +140,13 @@ impl Node {
         let life = if current.live() { current.life } else { current.life + 1 };
         ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
         ops.push((keys_of::REVISION.to_owned(), Some(Value::Uint(revision))));
+        let guards = self.new_guards(now, &doc, life, manifest)?;
+        ops.extend(self.guard_edits(&doc, life, guards.as_ref())?);
+        let warnings = applied.warnings.into_iter().chain(self.about_guards(guards.as_ref(), manifest)).collect();
         self.write(&scope, doc, ops, now).map_err(|e| ApiError::Invalid(e.to_string()))?;
         let detail = format!("revision {revision}");
         let event = self.event(now.wall, EventKind::Accepted, Some(&manifest.name), None, detail);
-        Ok((applied, vec![event]))
+        Ok((Applied { warnings, ..applied }, vec![event]))
     }
 
     fn scale(&mut self, now: Now, params: &ScaleParams) -> Result<(Applied, Vec<Effect>), ApiError> {
@@ -270,9 +275,7 @@ pub(crate) fn check_revision(expected: Option<u64>, current: &Current) -> Result
 /// pointless, a warning where the app runs all the same.
 pub(crate) fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> {
     let refuse = |what: &str| Err(ApiError::Invalid(format!("{what} is not supported by this version")));
-    if manifest.partition.policy == PartitionPolicy::Fence {
-        return refuse("partition.policy = \"fence\" (use \"keep-running\" or \"reschedule\")");
-    }
+    check_fence(manifest)?;
     if manifest.kind == AppType::Cron {
         return refuse("type = \"cron\"");
     }

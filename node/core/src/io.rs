@@ -2,7 +2,7 @@
 
 use holm_state::Batch;
 use holm_types::{
-    NodeId, TaskId, Wall,
+    Mono, NodeId, TaskId, Wall,
     api::{ApiError, Request},
     cert::CertChain,
     change::SignedChange,
@@ -125,6 +125,8 @@ pub enum RunnerInput {
         output: Vec<u8>,
         /// Why it could not be started, or what else is to be said.
         reason: String,
+        /// Its supervisor ended it, or did not start it, because its lease was over.
+        lease_ended: bool,
     },
     /// The host cannot start it, for a reason that is none of the task's: another node may.
     Unable {
@@ -142,6 +144,8 @@ pub struct Found {
     pub id: TaskId,
     /// The environment that it was started with.
     pub env: BTreeMap<String, String>,
+    /// Whether it runs under a lease, as [`StartTask::lease`] says.
+    pub leased: bool,
     /// What became of it.
     pub state: FoundState,
 }
@@ -168,6 +172,8 @@ pub enum FoundState {
         restarts: u32,
         /// The end of its standard output.
         output: Vec<u8>,
+        /// Its supervisor ended it because its lease was over.
+        lease_ended: bool,
     },
     /// The host was restarted, or the process is gone without a trace.
     Gone,
@@ -186,6 +192,9 @@ pub struct StartTask {
     pub restart: RestartPolicy,
     /// Time between TERM and KILL.
     pub grace: Duration,
+    /// When its lease ends, if it runs under one: at this point of the monotonic clock its supervisor kills
+    /// it, whether or not this node still runs, unless [`Effect::Lease`] came before.
+    pub lease: Option<Mono>,
 }
 
 /// Something to be done outside.
@@ -234,6 +243,13 @@ pub enum Effect {
     },
     /// Start a task.
     Start(StartTask),
+    /// The lease of a task that was started, or is being started, lasts longer.
+    Lease {
+        /// The task.
+        id: TaskId,
+        /// When it ends now.
+        until: Mono,
+    },
     /// Stop a task.
     Stop(TaskId),
     /// Tell who listens to events.

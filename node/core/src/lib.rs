@@ -6,7 +6,7 @@
 //! ```text
 //! inputs   request · enrolment · peer up, down · gossip · frame · runner event
 //!          · verified · persisted · tick
-//! effects  reply · persist · verify · publish · send · dial · start, stop task · emit
+//! effects  reply · persist · verify · publish · send · dial · start, stop task · lease · emit
 //! ```
 //!
 //! The shell calls [`Node::handle`] for every input it has, then [`Node::settle`] once, carries
@@ -24,11 +24,13 @@
 mod apply;
 mod config;
 mod enrol;
+mod fencing;
 mod finding;
 mod gossip;
 mod inspect;
 mod io;
 mod journal;
+mod lease;
 mod listing;
 mod merging;
 mod node;

@@ -1,6 +1,14 @@
 //! The state machine itself: what it holds, and which handler each input goes to.
 
-use crate::{Config, Effect, Found, Input, apply::Asked, journal::Journal, merging::Merging, pace::Pace, tasks::Tasks};
+use crate::{
+    Config, Effect, Found, Input,
+    apply::Asked,
+    journal::Journal,
+    lease::{self, Guard, Holder},
+    merging::Merging,
+    pace::Pace,
+    tasks::Tasks,
+};
 use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
@@ -89,6 +97,8 @@ pub struct Node {
     pub(crate) status_flush: Pace,
     pub(crate) local_dirty: bool,
     pub(crate) merging: Merging,
+    pub(crate) guard: Guard,
+    pub(crate) holder: Holder,
     /// When this node last did anything.
     pub(crate) last_turn: Mono,
     /// Nodes that hold a slot and of which nothing is known or heard, and since when.
@@ -138,6 +148,8 @@ impl Node {
             status_flush: Pace::new(STATUS_GAP),
             local_dirty: true,
             merging: Merging::default(),
+            guard: Guard::new(lease::clock(now)),
+            holder: Holder::new(config.seed ^ 0x6c65_6173),
             last_turn: now.mono,
             unknown_since: BTreeMap::new(),
             new_topics: Vec::new(),
@@ -167,7 +179,7 @@ impl Node {
             }
             Input::PeerDown { node } => self.on_peer_down(now, node, out),
             Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes),
-            Input::Frame { from, bytes } => self.on_frame(from, &bytes, out),
+            Input::Frame { from, bytes } => self.on_frame(now, from, &bytes, out),
             Input::Discovered { node, addresses } => self.on_discovered(now, node, &addresses),
             Input::Listening { address } => self.on_listening(now, address),
             Input::Runner(event) => self.on_runner(now, event, out),
@@ -218,6 +230,7 @@ impl Node {
         self.note_steady(now);
         self.note_changes(now);
         self.reconcile(now, out);
+        self.keep_leases(now, out);
         self.flush_statuses(now);
         self.note_changes(now);
         self.verify_next(out);
@@ -246,6 +259,7 @@ impl Node {
             self.status_flush.deadline(),
             self.saving_peers.deadline(),
             self.tasks.deadline(),
+            self.lease_deadline(),
             local,
         ]
         .into_iter()

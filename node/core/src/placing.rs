@@ -73,7 +73,7 @@ impl Node {
     /// joined, has heard nobody and knows only a part of the documents: it would hold the mesh
     /// for missing and take everything on itself. It gives members that it has never heard the
     /// usual time to speak.
-    fn is_settling(&self) -> bool {
+    pub(crate) fn is_settling(&self) -> bool {
         let unheard = |node: &NodeView| {
             node.described && node.liveness == Liveness::Suspect && self.members.presence(&node.id).is_none()
         };
@@ -110,6 +110,7 @@ impl Node {
         if !std::mem::take(&mut self.local_dirty) {
             return;
         }
+        self.refresh_guards();
         let mut running = self.tasks.running.clone();
         if now.mono.since(self.started) < STRAY_GRACE {
             running.retain(|_, task| self.state.apps().contains_key(&task.app));
@@ -126,12 +127,13 @@ impl Node {
         }
     }
 
+    /// Takes a task on. One of a fenced app is started when it has its lease, others at once.
     fn start(&mut self, now: Now, app: DocId, slot: Slot, epoch: Epoch, id: TaskId, out: &mut Vec<Effect>) {
         let Some(view) = self.state.apps().get(&app) else { return };
         let Some(assignment) = assignment_of(view, slot, epoch, &self.me) else { return };
-        let Run::Process(run) = &view.manifest.run else { return };
         let mut status = assignment.status.clone().unwrap_or_else(|| TaskStatus::new(TaskState::Starting));
-        status.state = TaskState::Starting;
+        // A process that it had is not there any more.
+        (status.state, status.pid) = (TaskState::Starting, None);
         let task = LocalTask {
             id: id.clone(),
             app,
@@ -141,26 +143,42 @@ impl Node {
             template: assignment.placement.template,
             state: TaskState::Starting,
         };
-        let local = Local {
-            group: group_of(view, slot, &self.claims.site),
-            app_name: view.manifest.name.clone(),
-            resources: view.manifest.resources.amounts(),
-            status,
-            stop_as: None,
-        };
-        let start = StartTask {
-            id: id.clone(),
-            command: run.command.clone(),
-            env: self.environment(view, &id, slot, assignment),
-            restart: view.manifest.restart_policy(),
-            grace: self.config.grace,
-        };
-        if local.group.scope == Scope::Mesh && !self.spoke_to_all {
+        let leased = view.manifest.is_fenced();
+        let group = group_of(view, slot, &self.claims.site);
+        let everywhere = group.scope == Scope::Mesh;
+        let local = Local { status, leased, waiting: leased, ..Local::new(group, view) };
+        if everywhere && !self.spoke_to_all {
             // Other sites wait to hear of it.
             self.presence_at = now.mono;
         }
         self.tasks.insert(task, local);
         self.queue_status(now, &id);
+        if leased {
+            self.claim_lease(now, &id, false);
+        } else {
+            self.launch(now, &id, out);
+        }
+    }
+
+    /// Has the runner start a task that was taken on.
+    pub(crate) fn launch(&mut self, now: Now, id: &TaskId, out: &mut Vec<Effect>) {
+        let Some(task) = self.tasks.running.get(id) else { return };
+        let Some(view) = self.state.apps().get(&task.app) else { return };
+        let Some(assignment) = assignment_of(view, task.slot, task.epoch, &self.me) else { return };
+        let Run::Process(run) = &view.manifest.run else { return };
+        let lease = self.lease_end(now, id);
+        let start = StartTask {
+            id: id.clone(),
+            command: run.command.clone(),
+            env: self.environment(view, id, task.slot, assignment),
+            restart: view.manifest.restart_policy(),
+            grace: self.grace_of(id),
+            lease,
+        };
+        if let Some(local) = self.tasks.locals.get_mut(id) {
+            local.waiting = false;
+        }
+        self.holder.set_running(id, true);
         out.push(Effect::Start(start));
     }
 
@@ -186,11 +204,19 @@ impl Node {
         let Some(local) = self.tasks.locals.get_mut(&id) else { return };
         local.stop_as = Some((as_state, reason.clone()));
         local.status.reason.clone_from(&reason);
-        let app = local.app_name.clone();
-        self.tasks.set_state(&id, TaskState::Stopping);
+        let (app, waiting) = (local.app_name.clone(), local.waiting);
+        if waiting {
+            sometimes!("a task that waits for its lease is not wanted any more");
+            local.status.finished_at = Some(now.wall);
+            self.give_up_lease(&id, out);
+        }
+        self.tasks.set_state(&id, if waiting { as_state } else { TaskState::Stopping });
+        self.holder.set_stopping(&id);
         self.queue_status(now, &id);
         out.push(self.event(now.wall, EventKind::Stopping, Some(&app), Some(&id), reason));
-        out.push(Effect::Stop(id));
+        if !waiting {
+            out.push(Effect::Stop(id));
+        }
     }
 
     fn refuse(&mut self, now: Now, app: DocId, slot: Slot, epoch: Epoch, reason: String, out: &mut Vec<Effect>) {

@@ -23,7 +23,8 @@ const MAX_PLANNED: usize = 1000;
 impl Node {
     pub(crate) fn plan(&mut self, now: Now, params: &ApplyParams) -> Result<serde_json::Value, ApiError> {
         let manifest = read_manifest(params)?;
-        let warnings = unsupported(&manifest)?;
+        let mut warnings = unsupported(&manifest)?;
+        warnings.extend(self.lease_stays(&manifest));
         let (scope, doc) = self.place_of(&manifest)?;
         let warnings = warnings.into_iter().chain(self.about_namesakes(&manifest, doc)).collect();
         let current = self.current(&doc);
@@ -32,7 +33,10 @@ impl Node {
         let before = self.state.apps().get(&doc).filter(|app| app.live).cloned();
         let changes = before.as_ref().map_or_else(Vec::new, |app| app.manifest.changes_to(&manifest));
         let (name, namespace) = (manifest.name.clone(), manifest.namespace.clone());
-        let planned = planned_app((scope, doc), &current, before.as_ref(), manifest);
+        let mut planned = planned_app((scope, doc), &current, before.as_ref(), manifest);
+        let guards = self.new_guards(now, &doc, planned.generation, &planned.manifest)?;
+        warnings.extend(self.about_guards(guards.as_ref(), &planned.manifest));
+        planned.guards.extend(guards);
         let (mut slots, exists) = (self.try_out(now, planned, before.as_ref()), before.is_some());
         let more_slots = u32::try_from(slots.len().saturating_sub(MAX_PLANNED)).unwrap_or(u32::MAX);
         slots.truncate(MAX_PLANNED);
@@ -95,6 +99,7 @@ fn planned_app(
         revision: current.revision + 1,
         template: manifest.template(),
         manifest: Arc::new(manifest),
+        guards: before.map_or_else(Vec::new, |app| app.guards.clone()),
         conflicts: Vec::new(),
         slots: before.map_or_else(BTreeMap::new, |app| app.slots.clone()),
     }

@@ -4,7 +4,10 @@ use crate::{
     Effect, Node,
     node::{Incoming, Peer},
 };
-use holm_mesh_core::repair::{self, DocDigest, Message, Replica};
+use holm_mesh_core::{
+    lease,
+    repair::{self, DocDigest, Message, Replica},
+};
 use holm_state::State;
 use holm_types::{
     ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
@@ -82,6 +85,7 @@ impl Node {
         for scope in &shared {
             self.open_round(node, scope, out);
         }
+        self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
         self.presence_at = self.presence_at.min(self.presence_last.after(NEWCOMERS).max(now.mono));
@@ -164,8 +168,11 @@ impl Node {
         self.send(peer, &opening, out);
     }
 
-    pub(crate) fn on_frame(&mut self, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
+    pub(crate) fn on_frame(&mut self, now: Now, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.get(&from) else { return self.count("frame_of_unknown_peer") };
+        if lease::Message::is_marked(bytes) {
+            return self.on_lease_frame(now, from, bytes, out);
+        }
         let message = match Message::decode(bytes) {
             Ok(message) if peer.claims.holds(message.scope()) && self.claims.holds(message.scope()) => message,
             Ok(_) => return self.count("frame_of_another_scope"),

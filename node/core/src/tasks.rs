@@ -23,6 +23,8 @@ const STEADY: Duration = Duration::from_secs(10);
 /// Said of a task that the runner starts again, before and after it has.
 const WILL_BE: &str = "; will be restarted";
 const WAS: &str = "; was restarted";
+/// Why a task that had no lease any more does not run.
+const FENCED: &str = "its lease was over: it was stopped";
 
 /// Where the assignments and statuses of a slot are written that concern a node at `site`.
 pub(crate) fn group_of(app: &AppView, slot: Slot, site: &Label) -> TasksOf {
@@ -39,6 +41,31 @@ pub(crate) struct Local {
     pub(crate) status: TaskStatus,
     /// Set while it is being stopped: what it will have become.
     pub(crate) stop_as: Option<(TaskState, String)>,
+    /// It runs under a lease only.
+    pub(crate) leased: bool,
+    /// It has not been started, because it waits for its lease.
+    pub(crate) waiting: bool,
+    /// It is being stopped because its lease runs out; it will wait for it again then.
+    pub(crate) fencing: bool,
+    /// When it was last told what it waits for.
+    pub(crate) told_at: Option<Mono>,
+}
+
+impl Local {
+    /// A task of `app` that starts.
+    pub(crate) fn new(group: TasksOf, app: &AppView) -> Local {
+        Local {
+            group,
+            app_name: app.manifest.name.clone(),
+            resources: app.manifest.resources.amounts(),
+            status: TaskStatus::new(TaskState::Starting),
+            stop_as: None,
+            leased: false,
+            waiting: false,
+            fencing: false,
+            told_at: None,
+        }
+    }
 }
 
 /// See the [module](self).
@@ -102,15 +129,16 @@ impl Tasks {
 impl Node {
     /// Takes over the tasks that outlived the last run of the agent.
     pub(crate) fn adopt(&mut self, found: Vec<Found>, now: Now, out: &mut Vec<Effect>) {
-        for Found { id, env, state } in found {
-            let Some((task, local)) = self.recognise(&id, &env) else {
+        for Found { id, env, leased, state } in found {
+            let Some((task, mut local)) = self.recognise(&id, &env) else {
                 // Nothing is known of it: it was not started by this mesh's node.
                 sometimes!("a found task is not known");
                 out.push(Effect::Stop(id));
                 continue;
             };
+            (local.leased, local.fencing) = (leased, local.fencing && leased);
             let told = self.end_was_told(&task, &local.group);
-            let ended = |exit_code, finished_at, restarts, output| RunnerInput::Ended {
+            let ended = |exit_code, finished_at, restarts, output, lease_ended| RunnerInput::Ended {
                 id: id.clone(),
                 exit_code,
                 finished_at,
@@ -118,6 +146,7 @@ impl Node {
                 restarting: false,
                 output,
                 reason: String::new(),
+                lease_ended,
             };
             let app_name = local.app_name.clone();
             match state {
@@ -125,8 +154,11 @@ impl Node {
                 FoundState::Exited { .. } if told => {}
                 FoundState::Alive { pid, started_at, restarts } => {
                     sometimes!("a running task is adopted");
-                    let stopping = local.stop_as.is_some();
+                    let stopping = local.stop_as.is_some() || local.fencing;
                     self.tasks.insert(task, local);
+                    if leased {
+                        self.claim_lease(now, &id, true);
+                    }
                     if let Some(pid) = pid {
                         self.on_started(now, &id, pid, restarts, started_at, out);
                         let detail = format!("pid {pid}");
@@ -134,20 +166,24 @@ impl Node {
                     }
                     if stopping {
                         sometimes!("a task is found that was being stopped");
+                        self.holder.set_stopping(&id);
                         out.push(Effect::Stop(id));
                     }
                 }
-                FoundState::Exited { exit_code, finished_at, restarts, output } => {
+                FoundState::Exited { exit_code, finished_at, restarts, output, lease_ended } => {
                     sometimes!("the end of a task is found");
                     self.tasks.insert(task, local);
-                    self.on_runner(now, ended(Some(exit_code), finished_at, restarts, output), out);
+                    if lease_ended {
+                        self.claim_lease(now, &id, false);
+                    }
+                    self.on_runner(now, ended(Some(exit_code), finished_at, restarts, output, lease_ended), out);
                 }
                 // What was being stopped has stopped with the host.
                 FoundState::Gone if local.stop_as.is_some() => {
                     sometimes!("the host went down while a task was being stopped");
                     let restarts = local.status.restarts;
                     self.tasks.insert(task, local);
-                    self.on_runner(now, ended(None, now.wall, restarts, Vec::new()), out);
+                    self.on_runner(now, ended(None, now.wall, restarts, Vec::new(), false), out);
                 }
                 // Reconciliation starts it again if it is still wanted.
                 FoundState::Gone => {}
@@ -200,9 +236,13 @@ impl Node {
         // would have become is not known any more, but it was this node that ended it.
         let stopping = status.state == TaskState::Stopping;
         let stop_as = stopping.then(|| (TaskState::Cancelled, status.reason.clone()));
-        let state = if stopping { TaskState::Stopping } else { TaskState::Starting };
+        // One that starts has no process yet: this one was being stopped because its lease ran out.
+        let fencing = status.state == TaskState::Starting && status.pid.is_some();
+        let state = if stopping || fencing { TaskState::Stopping } else { TaskState::Starting };
         let task = LocalTask { id: id.clone(), app, generation, slot, epoch, template, state };
-        Some((task, Local { group, app_name: name, resources, status, stop_as }))
+        let (leased, waiting, told_at) = (false, false, None);
+        let local = Local { group, app_name: name, resources, status, stop_as, leased, waiting, fencing, told_at };
+        Some((task, local))
     }
 
     pub(crate) fn on_runner(&mut self, now: Now, event: RunnerInput, out: &mut Vec<Effect>) {
@@ -213,7 +253,7 @@ impl Node {
                 let app = self.tasks.locals.get(&id).map(|local| local.app_name.clone());
                 out.push(self.event(now.wall, kind, app.as_ref(), Some(&id), format!("pid {pid}")));
             }
-            RunnerInput::Ended { id, exit_code, finished_at, restarts, restarting, output, reason } => {
+            RunnerInput::Ended { id, exit_code, finished_at, restarts, restarting, output, reason, lease_ended } => {
                 let Some(local) = self.tasks.locals.get_mut(&id) else { return };
                 local.status.restarts = restarts;
                 local.status.exit_code = exit_code;
@@ -221,15 +261,29 @@ impl Node {
                 local.status.pid = None;
                 local.status.crashes = local.status.crashes.saturating_add(u32::from(restarting));
                 self.tasks.unsteady.remove(&id);
-                let state = local.end_state(exit_code, restarting);
-                local.status.reason = local.end_reason(exit_code, restarting, &reason);
+                let fenced = (local.fencing || lease_ended) && local.stop_as.is_none() && !restarting;
+                let state = if fenced { TaskState::Starting } else { local.end_state(exit_code, restarting) };
+                local.status.reason = match fenced {
+                    true => FENCED.to_owned(),
+                    false => local.end_reason(exit_code, restarting, &reason),
+                };
                 if state.is_terminal() {
                     local.status.finished_at = Some(finished_at);
                 }
+                // It starts again when it has a lease again.
+                (local.waiting, local.fencing) = (fenced, local.fencing && restarting);
+                local.told_at = Some(now.mono);
                 let (app, detail) = (local.app_name.clone(), format!("{state}: {}", local.status.reason));
                 self.tasks.set_state(&id, state);
                 self.queue_status(now, &id);
-                out.push(self.event(now.wall, EventKind::Finished, Some(&app), Some(&id), detail));
+                let kind = if fenced { EventKind::Fenced } else { EventKind::Finished };
+                out.push(self.event(now.wall, kind, Some(&app), Some(&id), detail));
+                if fenced {
+                    sometimes!("a task has ended with its lease");
+                    self.holder.set_running(&id, false);
+                } else if state.is_terminal() {
+                    self.give_up_lease(&id, out);
+                }
             }
             RunnerInput::Unable { id, reason } => self.on_unable(now, &id, &reason, out),
         }
@@ -247,6 +301,7 @@ impl Node {
         sometimes!("a host cannot start a task");
         self.tasks.set_state(id, state);
         self.queue_status(now, id);
+        self.give_up_lease(id, out);
         out.push(self.event(now.wall, EventKind::Refused, Some(&app), Some(id), detail));
     }
 
@@ -266,7 +321,7 @@ impl Node {
         local.status.pid = Some(pid);
         local.status.restarts = restarts;
         local.status.started_at = Some(started_at);
-        if local.stop_as.is_none() {
+        if local.is_kept() {
             // What it ended of last time is of interest until it keeps running.
             match local.status.crashes {
                 0 => local.status.reason.clear(),
@@ -286,7 +341,7 @@ impl Node {
             self.tasks.unsteady.iter().filter(|(_, at)| **at <= now.mono).map(|(id, _)| id.clone()).collect();
         for id in steady {
             self.tasks.unsteady.remove(&id);
-            let Some(local) = self.tasks.locals.get_mut(&id).filter(|local| local.stop_as.is_none()) else { continue };
+            let Some(local) = self.tasks.locals.get_mut(&id).filter(|local| local.is_kept()) else { continue };
             sometimes!("a task keeps running after crashes");
             local.status.crashes = 0;
             local.status.reason.clear();
@@ -356,6 +411,11 @@ impl Node {
 }
 
 impl Local {
+    /// Nobody wants it to end.
+    fn is_kept(&self) -> bool {
+        self.stop_as.is_none() && !self.fencing
+    }
+
     fn end_state(&self, exit_code: Option<i32>, restarting: bool) -> TaskState {
         match (&self.stop_as, restarting, exit_code) {
             (Some((state, _)), _, _) => *state,

@@ -2,14 +2,16 @@
 //! Everything else is handed what it needs.
 
 use anyhow::Context as _;
+use holm_exec::sys::boot_clock;
 use holm_types::{Mono, Now, Wall};
 use std::{
     sync::OnceLock,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tracing_subscriber::EnvFilter;
 
-static START: OnceLock<Instant> = OnceLock::new();
+/// When this process first asked, on the host's clock since its boot.
+static START: OnceLock<Duration> = OnceLock::new();
 
 /// The date.
 pub fn wall() -> Wall {
@@ -17,14 +19,23 @@ pub fn wall() -> Wall {
     Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Both clocks.
+fn start() -> Duration {
+    *START.get_or_init(boot_clock)
+}
+
+/// Both clocks. The monotonic one goes on while the host is suspended, so that no lease seems to last through that.
 pub fn now() -> Now {
-    Now { mono: Mono(START.get_or_init(Instant::now).elapsed()), wall: wall() }
+    Now { mono: Mono(boot_clock().saturating_sub(start())), wall: wall() }
 }
 
 /// When a point of the monotonic clock comes, for the runtime's timers.
 pub fn instant_of(mono: Mono) -> tokio::time::Instant {
-    tokio::time::Instant::from_std(*START.get_or_init(Instant::now) + mono.0)
+    tokio::time::Instant::now() + mono.since(now().mono)
+}
+
+/// A point of the monotonic clock as milliseconds of the host's clock since its boot, which other processes know too.
+pub fn boot_ms_of(mono: Mono) -> u64 {
+    u64::try_from((start() + mono.0).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Random bytes of the operating system, for keys and seeds.

@@ -1,6 +1,7 @@
 //! What the scheduler promises, told through a [`world::World`].
 
 mod explaining;
+mod fencing;
 mod laws;
 mod local;
 mod mesh;

@@ -3,6 +3,7 @@
 use holm_scheduler::{Context, Decision, decide, holder};
 use holm_types::{
     DocId, Epoch, Incarnation, Label, NodeId, Scope, Slot,
+    cert::Role,
     manifest::{Amounts, ContainerRun, Format, Manifest, Run},
     view::{AppView, Assignment, Liveness, NodeInfo, NodeView, Placement, SlotView, TaskState, TaskStatus, View},
 };
@@ -80,6 +81,11 @@ impl World {
         self
     }
 
+    pub fn keeper(mut self, n: u8) -> World {
+        self.node(n).roles = vec![Role::Keeper];
+        self
+    }
+
     pub fn labelled(mut self, n: u8, key: &str, value: &str) -> World {
         self.node(n).info.labels.insert(key.into(), value.into());
         self
@@ -132,6 +138,7 @@ impl World {
             live: true,
             revision: 0,
             manifest: Arc::new(manifest.clone()),
+            guards: Vec::new(),
             template,
             conflicts: Vec::new(),
             slots: BTreeMap::new(),

@@ -8,7 +8,7 @@ use super::{
 use crate::{outcome::Invariant, scenario::random::Chance};
 use holm_node_core::{Input, RequestId, RunnerInput, StartTask};
 use holm_types::{
-    NodeId, TaskId,
+    Mono, NodeId, TaskId,
     api::{ApiError, Request},
 };
 
@@ -134,7 +134,13 @@ impl Engine {
 
     /// The runner is told to start a task.
     pub(super) fn spawn(&mut self, host: HostIndex, task: StartTask) {
-        self.at_the_bench(host, |bench| bench.spawn(task));
+        let said = self.at_the_bench(host, |bench| bench.spawn(task));
+        self.tell_agent(host, said);
+    }
+
+    /// The runner is told that the lease of a task lasts longer.
+    pub(super) fn extend(&mut self, host: HostIndex, id: &TaskId, until: Mono) {
+        self.at_the_bench(host, |bench| bench.extend(id, until));
     }
 
     /// The runner is told to stop a task.

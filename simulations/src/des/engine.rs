@@ -109,7 +109,7 @@ impl Engine {
         Engine {
             links: Links::new(plan.seed, plan.wan, plan.lan),
             ended: vec![false; plan.faults.len()],
-            judges: Judges::default(),
+            judges: Judges::new(plan.fenced_overlap_max),
             plan,
             options,
             hosts: Vec::new(),
@@ -255,6 +255,7 @@ impl Engine {
                     Due::Launched { pid, .. } => (9, pid),
                     Due::Ended { pid, .. } => (10, pid),
                     Due::Restart { after_pid, .. } => (11, after_pid),
+                    Due::LeaseEnds { pid, .. } => (19, pid),
                 };
                 (what, (*host as u64) << 32 | u64::from(pid))
             }
@@ -348,6 +349,7 @@ impl Engine {
             Effect::Send { peer, bytes } => self.send(host, &peer, bytes),
             Effect::Dial { peer, .. } => self.dial(host, &peer),
             Effect::Start(task) => self.spawn(host, task),
+            Effect::Lease { id, until } => self.extend(host, &id, until),
             Effect::Stop(id) => self.stop(host, &id),
             Effect::Emit(event) => {
                 self.judges.emitted(self.now, host, &event);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::judge::Judges;
 use holm_node_core::{RunnerInput, StartTask};
-use holm_types::TaskId;
+use holm_types::{Mono, TaskId};
 
 /// Launching a process takes so long.
 const LAUNCH: At = 5_000;
@@ -22,6 +22,8 @@ pub(crate) enum Due {
     Launched { task: TaskId, pid: u32 },
     /// It ends.
     Ended { task: TaskId, pid: u32, code: i32 },
+    /// Its lease is over, unless it was extended.
+    LeaseEnds { task: TaskId, pid: u32 },
     /// The wait before a restart in place is over.
     Restart { task: TaskId, after_pid: u32 },
 }
@@ -47,17 +49,18 @@ impl Bench<'_> {
         self.later.push((self.now.saturating_add(wait), due));
     }
 
-    /// The agent has a task started.
-    pub(crate) fn spawn(&mut self, task: StartTask) {
+    /// The agent has a task started. What it is told at once, if anything.
+    pub(crate) fn spawn(&mut self, task: StartTask) -> Option<RunnerInput> {
         let there = &self.hosts[self.host].processes.0;
         if there.get(&task.id).is_some_and(|p| p.is_up() || p.phase == Phase::Waits) {
-            return self.record.count("duplicate_starts", 1);
+            self.record.count("duplicate_starts", 1);
+            return None;
         }
         self.judges.asked_to_start(self.now, self.host, self.hosts, &task);
-        self.launch(task, 0);
+        self.launch(task, 0)
     }
 
-    fn launch(&mut self, task: StartTask, restarts: u32) {
+    fn launch(&mut self, task: StartTask, restarts: u32) -> Option<RunnerInput> {
         *self.next_pid += 1;
         let (now, pid, id) = (self.now, *self.next_pid, task.id.clone());
         let there = self.there();
@@ -67,15 +70,51 @@ impl Bench<'_> {
             process.carry_on(&old);
         }
         process.restarts = restarts;
-        let (app, slot, course) = (process.app().to_owned(), process.slot(), process.course());
+        if process.lease.is_some_and(|until| until <= now) {
+            return Some(self.not_launched(process));
+        }
+        let (app, slot, course, lease) = (process.app().to_owned(), process.slot(), process.course(), process.lease);
         there.processes.0.insert(id.clone(), process);
         there.processes.forget_old();
         self.record.count("starts", 1);
         self.record.run_began(now, no, &id, pid, &app, slot);
-        self.judges.process_began(self.host, &id, pid);
+        self.judges.process_began(now, self.host, self.hosts, &id, pid);
+        if let Some(until) = lease {
+            self.later.push((until, Due::LeaseEnds { task: id.clone(), pid }));
+        }
         self.after(LAUNCH, Due::Launched { task: id.clone(), pid });
         if let Some((after, code)) = course {
             self.after(after, Due::Ended { task: id, pid, code });
+        }
+        None
+    }
+
+    /// The supervisor of a process does not start it when its lease is over.
+    fn not_launched(&mut self, mut process: Process) -> RunnerInput {
+        self.record.count("starts_without_lease", 1);
+        let now = self.now;
+        let there = self.there();
+        let (id, wall, restarts) = (process.task.id.clone(), there.clocks(now).wall, process.restarts);
+        process.phase = Phase::Ended { code: 125, at: wall, fenced: true };
+        there.processes.0.insert(id.clone(), process);
+        RunnerInput::Ended {
+            id,
+            exit_code: None,
+            finished_at: wall,
+            restarts,
+            restarting: false,
+            output: Vec::new(),
+            reason: "its lease is over".to_owned(),
+            lease_ended: true,
+        }
+    }
+
+    /// The agent has learned that the lease of a task lasts longer.
+    pub(crate) fn extend(&mut self, id: &TaskId, until: Mono) {
+        let Some(process) = self.there().processes.0.get_mut(id) else { return };
+        let (longer, pid, lease) = (process.extend(until), process.pid, process.lease);
+        if let Some(lease) = lease.filter(|_| longer) {
+            self.later.push((lease, Due::LeaseEnds { task: id.clone(), pid }));
         }
     }
 
@@ -92,7 +131,7 @@ impl Bench<'_> {
                 self.after(takes, Due::Ended { task: id.clone(), pid, code });
                 None
             }
-            Phase::Waits => self.ended(id, pid, 143),
+            Phase::Waits => self.ended(id, pid, 143, false),
             Phase::Stops | Phase::Ended { .. } | Phase::Gone => None,
         }
     }
@@ -101,11 +140,9 @@ impl Bench<'_> {
     pub(crate) fn happen(&mut self, due: &Due) -> Option<RunnerInput> {
         match due {
             Due::Launched { task, pid } => self.launched(task, *pid),
-            Due::Ended { task, pid, code } => self.ended(task, *pid, *code),
-            Due::Restart { task, after_pid } => {
-                self.restart_in_place(task, *after_pid);
-                None
-            }
+            Due::Ended { task, pid, code } => self.ended(task, *pid, *code, false),
+            Due::LeaseEnds { task, pid } => self.lease_ends(task, *pid),
+            Due::Restart { task, after_pid } => self.restart_in_place(task, *after_pid),
         }
     }
 
@@ -115,7 +152,17 @@ impl Bench<'_> {
         Some(RunnerInput::Started { id: id.clone(), pid, restarts, started_at })
     }
 
-    fn ended(&mut self, id: &TaskId, pid: u32, code: i32) -> Option<RunnerInput> {
+    /// The time has come that a process's supervisor was told once: it looks whether that still holds, and kills.
+    fn lease_ends(&mut self, id: &TaskId, pid: u32) -> Option<RunnerInput> {
+        let now = self.now;
+        let over = |p: &&Process| p.pid == pid && p.is_up() && p.lease.is_some_and(|until| until <= now);
+        self.there().processes.0.get(id).filter(over)?;
+        self.record.count("killed_with_lease", 1);
+        self.ended(id, pid, 137, true)
+    }
+
+    /// A process has ended, by itself or (`fenced`) because its lease did.
+    fn ended(&mut self, id: &TaskId, pid: u32, code: i32, fenced: bool) -> Option<RunnerInput> {
         let now = self.now;
         let there = self.there();
         let (no, wall) = (there.plan.no, there.clocks(now).wall);
@@ -124,11 +171,12 @@ impl Bench<'_> {
             return None;
         }
         let was_up = process.is_up();
-        let wait = if process.phase == Phase::Runs { process.restart_wait(code, now) } else { None };
-        process.phase = if wait.is_some() { Phase::Waits } else { Phase::Ended { code, at: wall } };
+        let wait = if process.phase == Phase::Runs && !fenced { process.restart_wait(code, now) } else { None };
+        process.phase = if wait.is_some() { Phase::Waits } else { Phase::Ended { code, at: wall, fenced } };
         let restarts = process.restarts;
         if was_up {
             self.record.run_ended(now, no, id, pid, Some(code));
+            self.judges.process_ended(now, self.host, id, pid);
         }
         if let Some(wait) = wait {
             self.after(wait, Due::Restart { task: id.clone(), after_pid: pid });
@@ -141,20 +189,21 @@ impl Bench<'_> {
             restarting: wait.is_some(),
             output: Vec::new(),
             reason: String::new(),
+            lease_ended: fenced,
         })
     }
 
     /// The wait is over. It is the agent that starts the process again: without one it waits on.
-    fn restart_in_place(&mut self, id: &TaskId, after_pid: u32) {
+    fn restart_in_place(&mut self, id: &TaskId, after_pid: u32) -> Option<RunnerInput> {
         let there = self.there();
         if !there.is_up() {
-            return;
+            return None;
         }
         let waits = |p: &&Process| p.pid == after_pid && p.phase == Phase::Waits;
-        let Some(process) = there.processes.0.get(id).filter(waits) else { return };
+        let process = there.processes.0.get(id).filter(waits)?;
         let (task, restarts) = (process.task.clone(), process.restarts + 1);
         self.record.count("restarts_in_place", 1);
-        self.launch(task, restarts);
+        self.launch(task, restarts)
     }
 
     /// An agent that starts takes up the restarts that its last life left.
@@ -177,6 +226,7 @@ impl Bench<'_> {
         let up: Vec<(TaskId, u32)> = there.processes.up().map(|p| (p.task.id.clone(), p.pid)).collect();
         for (task, pid) in up {
             self.record.run_ended(now, no, &task, pid, None);
+            self.judges.process_ended(now, self.host, &task, pid);
         }
         self.there().processes.lose_power();
     }

@@ -24,7 +24,7 @@ pub(crate) fn request(submission: &Submission) -> Option<api::Request> {
 
 /// The manifest, as a user would write it.
 fn text(app: &str, request: &Request) -> String {
-    let Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site } = request else {
+    let Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site, fenced } = request else {
         return String::new();
     };
     let mut text = format!("name = \"{app}\"\n");
@@ -37,6 +37,9 @@ fn text(app: &str, request: &Request) -> String {
     text.push_str("[run.process]\ncommand = [\"work\"]\n");
     if let Some(site) = site {
         let _ = write!(text, "[place]\nsite = \"{site}\"\n");
+    }
+    if *fenced {
+        text.push_str("[partition]\npolicy = \"fence\"\n");
     }
     text.push_str("[env]\n");
     if let Some(runs) = runs {

@@ -18,6 +18,10 @@ const ENDED_MAX: usize = 500;
 const BACKOFF_FIRST: At = 500_000;
 const BACKOFF_LONGEST: At = 60_000_000;
 
+fn micros(time: Duration) -> At {
+    At::try_from(time.as_micros()).unwrap_or(At::MAX)
+}
+
 /// What a process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -29,6 +33,8 @@ pub(crate) enum Phase {
     Ended {
         code: i32,
         at: Wall,
+        /// Its supervisor killed it, because its lease was over.
+        fenced: bool,
     },
     /// The host went down under it.
     Gone,
@@ -43,17 +49,21 @@ pub(crate) struct Process {
     pub(crate) since: At,
     pub(crate) phase: Phase,
     pub(crate) restarts: u32,
+    /// When its lease ends, if it runs under one. Its supervisor knows that, and needs no agent for it.
+    pub(crate) lease: Option<At>,
     streak: u32,
 }
 
 impl Process {
     pub(crate) fn new(task: StartTask, pid: u32, started_at: Wall, since: At) -> Process {
-        Process { task, pid, started_at, since, phase: Phase::Runs, restarts: 0, streak: 0 }
+        let lease = task.lease.map(|until| micros(until.0));
+        Process { task, pid, started_at, since, phase: Phase::Runs, restarts: 0, lease, streak: 0 }
     }
 
     /// It is the next run of `old`, restarted in place.
     pub(crate) fn carry_on(&mut self, old: &Process) {
         self.streak = old.streak;
+        self.lease = self.lease.max(old.lease);
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -72,11 +82,20 @@ impl Process {
 
     /// How long it takes to stop, and how it ends then: killed when its grace is over.
     pub(crate) fn stopping(&self) -> (At, i32) {
-        let grace = u64::try_from(self.task.grace.as_micros()).unwrap_or(At::MAX);
+        let grace = micros(self.task.grace);
         match self.millis(STOP_MS).unwrap_or(20_000).max(20_000) {
             takes if takes < grace => (takes, 143),
             _ => (grace, 137),
         }
+    }
+
+    /// The lease lasts longer; answers whether that is of use.
+    pub(crate) fn extend(&mut self, until: holm_types::Mono) -> bool {
+        let longer = self.lease.is_some_and(|old| old < micros(until.0));
+        if longer {
+            self.lease = Some(micros(until.0));
+        }
+        longer
     }
 
     /// The wait before it is restarted in place after it ended with `code`, if it is.
@@ -118,12 +137,14 @@ impl Processes {
             let state = match process.phase {
                 Phase::Runs | Phase::Stops => FoundState::Alive { pid: Some(process.pid), started_at, restarts },
                 Phase::Waits => FoundState::Alive { pid: None, started_at, restarts },
-                Phase::Ended { code, at } => {
-                    FoundState::Exited { exit_code: code, finished_at: at, restarts, output: Vec::new() }
+                Phase::Ended { code, at, fenced: lease_ended } => {
+                    let (exit_code, finished_at, output) = (code, at, Vec::new());
+                    FoundState::Exited { exit_code, finished_at, restarts, output, lease_ended }
                 }
                 Phase::Gone => FoundState::Gone,
             };
-            Found { id: process.task.id.clone(), env: process.task.env.clone(), state }
+            let leased = process.task.lease.is_some();
+            Found { id: process.task.id.clone(), env: process.task.env.clone(), leased, state }
         };
         self.0.values().map(found).collect()
     }

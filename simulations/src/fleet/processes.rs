@@ -3,12 +3,17 @@
 use super::{At, Fleet};
 use crate::des::launch::Bench;
 use holm_node_core::{RunnerInput, StartTask};
-use holm_types::TaskId;
+use holm_types::{Mono, TaskId};
 
 impl Fleet {
-    /// A node has its runner start a task.
-    pub fn spawn(&mut self, host: usize, at: At, task: StartTask) {
-        self.at_the_bench(host, at, |bench| bench.spawn(task));
+    /// A node has its runner start a task; what the runner says at once.
+    pub fn spawn(&mut self, host: usize, at: At, task: StartTask) -> Option<RunnerInput> {
+        self.at_the_bench(host, at, |bench| bench.spawn(task))
+    }
+
+    /// A node tells its runner that the lease of a task lasts longer.
+    pub fn extend(&mut self, host: usize, at: At, task: &TaskId, until: Mono) {
+        self.at_the_bench(host, at, |bench| bench.extend(task, until));
     }
 
     /// A node has its runner stop a task; what the runner says at once.

@@ -2,10 +2,11 @@
 //! publish and acknowledge, what their runners are told, and what they believe; never a log.
 //!
 //! [`log`]: what was said is kept, and never said differently. [`tasks`]: heals disturb nothing,
-//! removed stays removed. [`bounds`]: nothing grows without limit. [`rest`]: what must be true of a
+//! removed stays removed. [`fence`]: a fenced slot has one runner at most. [`bounds`]: nothing grows without limit. [`rest`]: what must be true of a
 //! fleet that has come to rest.
 
 mod bounds;
+mod fence;
 mod log;
 pub(crate) mod rest;
 mod tasks;
@@ -13,7 +14,7 @@ mod verdicts;
 
 use crate::{
     des::host::Host,
-    scenario::{HostNo, Submission},
+    scenario::{HostNo, Ms, Submission},
 };
 use holm_node_core::StartTask;
 use holm_state::Batch;
@@ -29,9 +30,15 @@ pub(crate) struct Judges {
     pub(crate) log: log::Log,
     tasks: tasks::Tasks,
     bounds: bounds::Bounds,
+    fence: fence::Fence,
 }
 
 impl Judges {
+    /// Two runners of a fenced slot may overlap for so long.
+    pub(crate) fn new(fenced_overlap_max: Ms) -> Judges {
+        Judges { fence: fence::Fence::new(fenced_overlap_max), ..Judges::default() }
+    }
+
     pub(crate) fn add_host(&mut self) {
         self.log.add_host();
     }
@@ -114,14 +121,21 @@ impl Judges {
     }
 
     /// A process is there.
-    pub(crate) fn process_began(&mut self, host: usize, task: &TaskId, pid: u32) {
+    pub(crate) fn process_began(&mut self, at: At, host: usize, hosts: &[Host], task: &TaskId, pid: u32) {
         self.tasks.process_began(host, task, pid);
+        self.fence.process_began(at, host, hosts, task, pid);
+    }
+
+    /// A process is not there any more.
+    pub(crate) fn process_ended(&mut self, at: At, host: usize, task: &TaskId, pid: u32) {
+        self.fence.process_ended(&mut self.verdicts, at, host, task, pid);
     }
 
     /// A second has passed.
     pub(crate) fn sampled(&mut self, at: At, hosts: &[Host], messages_per_s: u64) {
         self.bounds.sampled(&mut self.verdicts, at, hosts, messages_per_s);
         self.tasks.sampled(&mut self.verdicts, at, hosts);
+        self.fence.sampled(&mut self.verdicts, at);
         self.log.sampled(&mut self.verdicts, at, hosts);
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use holm_scheduler::acting;
 use holm_types::{
-    DocId, Scope,
+    DocId, NodeId, Scope,
     manifest::AppType,
     view::{AppView, Liveness, TaskState, View},
 };
@@ -173,7 +173,8 @@ fn slots(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
         let wanted = wanted(hosts, app, &visible);
         for (slot, expected) in &wanted {
             let there = runners.get(slot).map_or(0, Vec::len);
-            if there != *expected && !is_settled(app, &view, *slot, there, runners.len()) {
+            let settled = is_settled(app, &view, *slot, there, runners.len());
+            if there != *expected && !settled && !(there == 0 && is_out_of_reach(hosts, app, &visible)) {
                 let hosts = runners.get(slot).into_iter().flatten().map(|(host, _)| hosts[*host].plan.no).collect();
                 let detail = format!("slot {slot} of {name} has {there} runners");
                 found.push((Invariant::EachSlotOnce, hosts, detail));
@@ -196,6 +197,12 @@ fn wanted(hosts: &[Host], app: &AppView, visible: &BTreeSet<usize>) -> BTreeMap<
         Some(count) => (0..count).map(|slot| (slot, each)).collect(),
         None => fitting.iter().map(|host| (AppView::daemon_slot(&hosts[*host].id), 1)).collect(),
     }
+}
+
+/// Whether too few guards of a fenced app are there for any of its tasks to get a lease.
+fn is_out_of_reach(hosts: &[Host], app: &AppView, visible: &BTreeSet<usize>) -> bool {
+    let seen = |guard: &&NodeId| visible.iter().any(|host| hosts[*host].id == **guard);
+    app.manifest.is_fenced() && app.guards.iter().any(|set| set.members.iter().filter(seen).count() < set.majority())
 }
 
 /// Whether a slot that does not have one runner is right all the same: its work is done, or it has

@@ -21,6 +21,9 @@ const WATCH: At = 60_000_000;
 /// grace, and the runner's own time.
 const REMOVED_FOR: At = 15_000_000;
 
+/// How long a lease of a fenced app lasts.
+const LEASE: At = 10_000_000;
+
 /// A task that ran well when the last fault was over.
 #[derive(Debug)]
 struct Healthy {
@@ -40,6 +43,7 @@ pub(crate) struct Tasks {
     /// The tasks by their slot.
     seated: BTreeMap<(String, u32), TaskId>,
     until: At,
+    healed_at: At,
     /// When a host first heard of another since the last heal.
     heard: BTreeMap<(usize, usize), At>,
     /// Who decided on a task since the last heal, and when.
@@ -80,6 +84,14 @@ impl Tasks {
         if let (EventKind::Assigned, Some(task), false) = (event.kind, &event.task, self.healthy.is_empty()) {
             self.decided.entry(task.clone()).or_insert((host, at));
         }
+        // A lease that ends soon after the heal could not be renewed before it: that is the cut's doing.
+        if let (EventKind::LeaseLost | EventKind::Fenced, Some(task)) = (event.kind, &event.task)
+            && at <= self.healed_at + LEASE
+        {
+            let lost = task.clone();
+            self.healthy.remove(&lost);
+            self.seated.retain(|_, task| *task != lost);
+        }
     }
 
     /// Whether a task was decided on by a node that could know that the link to `holder` is mended. A
@@ -94,6 +106,7 @@ impl Tasks {
     /// with nothing decided that would replace them.
     pub(crate) fn healed(&mut self, at: At, hosts: &[Host]) {
         self.until = at + WATCH;
+        self.healed_at = at;
         self.heard.clear();
         self.decided.clear();
         let mut runners: BTreeMap<(&str, u32), Vec<RunnerOn<'_>>> = BTreeMap::new();

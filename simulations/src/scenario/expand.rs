@@ -71,6 +71,7 @@ impl Scenario {
             converge_within: ms(self.check.converge_within),
             messages_per_s: self.check.messages_per_s,
             document_bytes: self.check.document_bytes,
+            fenced_overlap_max: ms(self.check.fenced_overlap_max),
         })
     }
 
@@ -354,6 +355,7 @@ fn expand_submit(hosts: &[PlannedHost], submit: &Submit) -> Result<Submission, S
             exit_code,
             stops: seconds(submit.stop_s),
             site: submit.site.clone(),
+            fenced: submit.fenced,
         },
         SubmitKind::Scale => Request::Scale { count: submit.count },
         SubmitKind::Remove => Request::Remove,
@@ -372,6 +374,8 @@ fn expand_workload(hosts: &[PlannedHost], workload: &Workload, duration: Ms, see
         let app = chance.of(3).between(0, u64::from(workload.apps.max(1)) - 1);
         // Of every three apps one is a job.
         let job = app % 3 == 2;
+        // The same app is always fenced, or never.
+        let fenced = Chance::new(seed, "fenced").of(app).happens(workload.fenced);
         let app = format!("{}-{app}", if job { "job" } else { "web" });
         let request = if chance.of(4).happens(workload.removals) {
             Request::Remove
@@ -385,6 +389,7 @@ fn expand_workload(hosts: &[PlannedHost], workload: &Workload, duration: Ms, see
                 exit_code: 0,
                 stops: Ms(chance.of(7).between(0, 3) * 1_000),
                 site: None,
+                fenced,
             }
         };
         Submission { at, on, app, request }

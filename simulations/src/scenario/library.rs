@@ -17,6 +17,8 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("majority_healed", include_str!("../../scenarios/majority_healed.toml")),
     ("mass_reconnect", include_str!("../../scenarios/mass_reconnect.toml")),
     ("old_backup", include_str!("../../scenarios/old_backup.toml")),
+    ("one_printer_two_drivers", include_str!("../../scenarios/one_printer_two_drivers.toml")),
+    ("paused_holder", include_str!("../../scenarios/paused_holder.toml")),
     ("random_faults", include_str!("../../scenarios/random_faults.toml")),
     ("rebooted_offline", include_str!("../../scenarios/rebooted_offline.toml")),
     ("rolling_agent_upgrade", include_str!("../../scenarios/rolling_agent_upgrade.toml")),

@@ -166,6 +166,9 @@ pub struct Workload {
     /// Of the requests, those that remove an app.
     #[serde(default = "Workload::removals")]
     pub removals: f64,
+    /// Of the apps, those that are fenced: at most one runner a slot.
+    #[serde(default)]
+    pub fenced: f64,
 }
 
 impl Workload {
@@ -214,6 +217,9 @@ pub struct Submit {
     pub stop_s: f64,
     /// Only hosts of this site may run it.
     pub site: Option<String>,
+    /// Each slot has at most one runner: `partition.policy = "fence"`.
+    #[serde(default)]
+    pub fenced: bool,
 }
 
 fn replicas() -> u32 {
@@ -402,6 +408,9 @@ pub struct Check {
     pub messages_per_s: u64,
     /// Bytes of one document's history, at most.
     pub document_bytes: u64,
+    /// Two runners of a slot of a fenced app overlap for so long, at most: not at all, when nothing is said. The lease and
+    /// its bound for drift are the product's own to keep.
+    pub fenced_overlap_max: Period,
 }
 
 impl Default for Check {
@@ -410,6 +419,7 @@ impl Default for Check {
             converge_within: Period(std::time::Duration::from_secs(60)),
             messages_per_s: 2_000,
             document_bytes: 2 << 20,
+            fenced_overlap_max: Period(std::time::Duration::ZERO),
         }
     }
 }

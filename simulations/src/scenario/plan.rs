@@ -46,6 +46,9 @@ pub struct Plan {
     pub messages_per_s: u64,
     /// Bytes of one document's history, at most.
     pub document_bytes: u64,
+    /// Two runners of a slot of a fenced app overlap for so long, at most.
+    #[serde(default)]
+    pub fenced_overlap_max: Ms,
 }
 
 /// A host.
@@ -197,6 +200,9 @@ pub enum Request {
         stops: Ms,
         /// Only hosts of this site may run it.
         site: Option<String>,
+        /// Each slot has at most one runner.
+        #[serde(default)]
+        fenced: bool,
     },
     /// Scale an app.
     Scale {

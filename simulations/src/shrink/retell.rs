@@ -191,7 +191,7 @@ fn write_submission(out: &mut String, names: &Names<'_>, submission: &Submission
     match &submission.request {
         Request::Remove => writeln!(out, "kind = \"remove\""),
         Request::Scale { count } => writeln!(out, "kind = \"scale\"\ncount = {count}"),
-        Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site } => {
+        Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site, fenced } => {
             match app_kind {
                 AppKind::Service => {}
                 AppKind::Daemon => out.push_str("type = \"daemon\"\n"),
@@ -215,6 +215,9 @@ fn write_submission(out: &mut String, names: &Names<'_>, submission: &Submission
             }
             if let Some(site) = site {
                 writeln!(out, "site = \"{site}\"")?;
+            }
+            if *fenced {
+                out.push_str("fenced = true\n");
             }
             Ok(())
         }
@@ -267,6 +270,9 @@ fn write_check(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     if plan.document_bytes != usual.document_bytes {
         writeln!(lines, "document_bytes = {}", plan.document_bytes)?;
+    }
+    if u128::from(plan.fenced_overlap_max.0) != usual.fenced_overlap_max.0.as_millis() {
+        writeln!(lines, "fenced_overlap_max = {}", period(plan.fenced_overlap_max))?;
     }
     if lines.is_empty() { Ok(()) } else { write!(out, "\n[check]\n{lines}") }
 }

@@ -15,12 +15,13 @@ use std::{
 const REQUESTS: usize = 40;
 
 /// What must hold at all times.
-const ALWAYS: [Invariant; 11] = [
+const ALWAYS: [Invariant; 12] = [
     Invariant::AcknowledgedIsKept,
     Invariant::DurableBeforeSaid,
     Invariant::OneChangeASequence,
     Invariant::HeadsNeverRegress,
     Invariant::StateNeverGoesBack,
+    Invariant::FencedRunsOnce,
     Invariant::HealDisturbsNothing,
     Invariant::RemovedStaysRemoved,
     Invariant::Bounded,

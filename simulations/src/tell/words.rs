@@ -181,7 +181,7 @@ pub fn request(plan: &Plan, submission: &Submission) -> String {
     match &submission.request {
         Request::Remove => format!("{on} is asked to remove {app}"),
         Request::Scale { count } => format!("{on} is asked to scale {app} to {count}"),
-        Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site } => {
+        Request::Apply { app_kind, count, parallel, runs, exit_code, stops, site, fenced } => {
             let mut what = match app_kind {
                 AppKind::Service => format!("{app}, a service of {count}"),
                 AppKind::Daemon => format!("{app}, a daemon on every host"),
@@ -204,6 +204,9 @@ pub fn request(plan: &Plan, submission: &Submission) -> String {
             if let Some(site) = site {
                 what += &format!(", only at {site}");
             }
+            if *fenced {
+                what += ", fenced";
+            }
             format!("{on} is asked to run {what}")
         }
     }
@@ -217,6 +220,7 @@ pub fn promise(invariant: Invariant) -> &'static str {
         Invariant::OneChangeASequence => "a writer never uses a sequence number twice",
         Invariant::HeadsNeverRegress => "what a host holds never shrinks, but on a wiped or old disk",
         Invariant::StateNeverGoesBack => "a task's state never goes back",
+        Invariant::FencedRunsOnce => "a slot of a fenced app never has two runners",
         Invariant::HealDisturbsNothing => "a heal restarts, moves or duplicates no healthy task",
         Invariant::RemovedStaysRemoved => "nothing removed is started, and what of it runs is stopped",
         Invariant::Bounded => "queues, messages and documents stay within their bounds",

@@ -247,16 +247,24 @@ impl Agent {
                 self.command(NetCommand::Send { peer, bytes });
             }
             Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
-            Effect::Start(task) => self.fleet.lock().spawn(host, at, task),
+            Effect::Start(task) => {
+                let said = self.fleet.lock().spawn(host, at, task);
+                self.take_runner(said);
+            }
+            Effect::Lease { id, until } => self.fleet.lock().extend(host, at, &id, until),
             Effect::Stop(id) => {
                 let said = self.fleet.lock().stop(host, at, &id);
-                if let Some(said) = said {
-                    self.take(Input::Runner(said));
-                }
+                self.take_runner(said);
             }
             Effect::Emit(event) => self.fleet.lock().emitted(host, at, &event),
             // Nobody enrols here: every host is a member from the start.
             Effect::Enrolled { .. } => {}
+        }
+    }
+
+    fn take_runner(&mut self, said: Option<RunnerInput>) {
+        if let Some(said) = said {
+            self.take(Input::Runner(said));
         }
     }
 

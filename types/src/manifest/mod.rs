@@ -23,10 +23,10 @@ pub use error::{Fault, MAX_FAULTS, ManifestError, Position};
 pub use parse::{Format, MAX_MANIFEST_BYTES};
 pub use quantity::{Amounts, Bytes, MilliCpu, Period};
 
-use crate::{Digest, Label};
+use crate::{Digest, Label, fence::DEFAULT_LEASE};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Slots of one app, at most.
 pub const MAX_SLOTS: u32 = 100_000;
@@ -282,9 +282,10 @@ pub struct Partition {
     /// What each side does about the tasks that it cannot see.
     #[schemars(extend("x-example" = r#"policy = "reschedule""#))]
     pub policy: PartitionPolicy,
-    /// With `reschedule`: how long to wait beyond the node being held for dead.
+    /// With `reschedule`: how long to wait beyond the node being held for dead. With `fence`: how long a lease
+    /// lasts, 5 seconds to 1 hour.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = r#"after = "1m""#, "x-default" = "30s"))]
+    #[schemars(extend("x-example" = r#"after = "1m""#, "x-default" = "30s; 10s with `fence`"))]
     pub after: Option<Period>,
 }
 
@@ -297,8 +298,7 @@ pub enum PartitionPolicy {
     KeepRunning,
     /// The same, but replaced only when `after` has passed.
     Reschedule,
-    /// At most one runner: a task stops itself when it cannot keep its lease.
-    #[schemars(extend("x-unavailable" = true))]
+    /// At most one runner: a task runs only while most of the app's guards grant its node a lease.
     Fence,
 }
 
@@ -389,6 +389,16 @@ impl Manifest {
         self.parallel.unwrap_or(64).max(1)
     }
 
+    /// Whether each of its slots has at most one runner.
+    pub fn is_fenced(&self) -> bool {
+        self.partition.policy == PartitionPolicy::Fence
+    }
+
+    /// How long a lease of its tasks lasts, if it is fenced; as it is asked for, not yet within its bounds.
+    pub fn lease(&self) -> Duration {
+        self.partition.after.map_or(DEFAULT_LEASE, |period| period.0)
+    }
+
     /// The restart policy that holds for its tasks.
     pub fn restart_policy(&self) -> RestartPolicy {
         self.restart.policy.unwrap_or(match self.kind {
@@ -400,9 +410,13 @@ impl Manifest {
     /// Digest of the part that a running task depends on: when it changes, tasks are replaced;
     /// when only the rest changes (replicas, placement, update), none is.
     pub fn template(&self) -> Digest {
-        let part = serde_json::json!({
+        let mut part = serde_json::json!({
             "run": self.run, "env": self.env, "resources": self.resources, "restart": self.restart,
         });
+        // A task that was started without a lease cannot be given one: it is replaced.
+        if let (true, Some(part)) = (self.is_fenced(), part.as_object_mut()) {
+            part.insert("fence".to_owned(), true.into());
+        }
         Digest::of("holm template v1", &[part.to_string().as_bytes()])
     }
 

@@ -147,13 +147,12 @@ health:
 
 #[test]
 fn what_this_version_lacks_is_said_plainly_and_never_offered() {
-    let cron = "name = \"a\"\ntype = \"cron\"\nschedule = \"* * * * *\"\n[run.wasm]\ncomponent = \"x\"\n\
-                [partition]\npolicy = \"fence\"";
+    let cron = "name = \"a\"\ntype = \"cron\"\nschedule = \"* * * * *\"\n[run.wasm]\ncomponent = \"x\"";
     let container = "name: a\ntype: daemon\nrun: {container: {image: x}}";
     insta::assert_snapshot!(format!("{}\n\n{}", told("a.toml", cron), told("a.yaml", container)));
     let odd =
         told("a.yaml", "name: a\ntype: corn\nschedul: x\nrun: {wasn: {command: [x]}}\npartition: {policy: fenced}");
-    for lacking in ["cron", "\"schedule\"", "wasm", "container", "\"fence\""] {
+    for lacking in ["cron", "\"schedule\"", "wasm", "container"] {
         assert!(!odd.contains(lacking), "{odd}");
     }
 }

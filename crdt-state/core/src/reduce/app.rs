@@ -4,6 +4,7 @@ use crate::registers::{Register, Registers};
 use holm_types::{
     ActorId, DocId, NodeId, Scope,
     change::{Value, keys_of},
+    fence::GuardSet,
     manifest::Manifest,
     view::{AppView, Conflict},
 };
@@ -54,18 +55,37 @@ pub(super) fn reduce(
         *bad += 1;
         return None;
     };
+    // A removed app keeps the generation in which it lived: its tasks still have to be seen.
+    let generation = if life % 2 == 1 { life } else { life - 1 };
     Some(AppView {
         doc: *doc,
         scope: scope.clone(),
-        // A removed app keeps the generation in which it lived: its tasks still have to be seen.
-        generation: if life % 2 == 1 { life } else { life - 1 },
+        generation,
         live: life % 2 == 1,
         revision: uints(registers, keys_of::REVISION).max().unwrap_or(0),
         template: manifest.template(),
         manifest: Arc::new(manifest),
+        guards: guards(registers, generation, bad),
         conflicts,
         slots: BTreeMap::new(),
     })
+}
+
+/// All sets of guards that were written for a generation, each once, in their order: none of them may be
+/// passed over, whichever a merge would prefer.
+fn guards(registers: &Registers, generation: u64, bad: &mut usize) -> Vec<GuardSet> {
+    let values = registers.get(&keys_of::guards(generation)).into_iter().flatten();
+    let mut sets = BTreeSet::new();
+    for register in values {
+        let set = if let Value::Bytes(bytes) = &register.value { GuardSet::decode(bytes).ok() } else { None };
+        match set {
+            Some(set) => {
+                sets.insert(set);
+            }
+            None => *bad += 1,
+        }
+    }
+    sets.into_iter().collect()
 }
 
 fn text(register: &Register) -> Option<(&Register, &str)> {

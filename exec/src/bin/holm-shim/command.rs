@@ -1,9 +1,11 @@
 //! Finds and starts the command.
 
 use holm_exec::{
-    TASK_MARK,
-    folder::{LaunchFile, TaskFolder, create_private_dir},
+    LEASE_OVER, TASK_MARK,
+    folder::{ExitFile, LaunchFile, TaskFolder, create_private_dir},
+    host_clock,
     proc::Process,
+    sys,
 };
 use std::{
     collections::BTreeMap,
@@ -38,6 +40,17 @@ impl Failure {
     fn not_found(reason: String) -> Failure {
         Failure { code: 127, reason }
     }
+
+    /// What stands in the folder instead of the end of a command.
+    pub fn exit_file(&self) -> ExitFile {
+        ExitFile {
+            code: Some(i32::from(self.code)),
+            signal: None,
+            finished_at_ms: host_clock().0,
+            reason: Some(self.reason.clone()),
+            lease_ended: self.reason == LEASE_OVER,
+        }
+    }
 }
 
 /// The command, and the pipes of its output.
@@ -65,7 +78,11 @@ pub fn start(folder: &TaskFolder, launch: &LaunchFile) -> Result<Running, Failur
     let path = find(program, &env, &work)?;
     let (stdout, stdout_writer) = io::pipe().map_err(Failure::setup)?;
     let (stderr, stderr_writer) = io::pipe().map_err(Failure::setup)?;
-    let child = Command::new(&path)
+    let mut command = Command::new(&path);
+    if launch.task.lease.is_some() {
+        sys::die_with_parent(&mut command);
+    }
+    let child = command
         .arg0(program)
         .args(arguments)
         .env_clear()

@@ -8,18 +8,20 @@
 
 mod agent;
 mod command;
+mod lease;
 mod supervise;
 
 use agent::{hush, say};
 use command::{Failure, Running};
 use holm_exec::{
     Stream,
-    folder::{ExitFile, LaunchFile, StateFile, TaskFolder},
+    folder::{LaunchFile, StateFile, TaskFolder},
     host_clock,
     logs::LogWriter,
     proc::Process,
     sys,
 };
+use lease::Lease;
 use nix::{
     sys::{
         prctl,
@@ -42,14 +44,8 @@ fn main() -> ExitCode {
     match run(&folder) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            let exit = ExitFile {
-                code: Some(i32::from(failure.code)),
-                signal: None,
-                finished_at_ms: host_clock().0,
-                reason: Some(failure.reason.clone()),
-            };
             // Before it is said, so that whoever hears it finds it. If it cannot be written, the agent still hears.
-            let _ = folder.write_exit(&exit);
+            let _ = folder.write_exit(&failure.exit_file());
             say(&format!("failed {}", failure.reason.replace('\n', " ")));
             ExitCode::from(failure.code)
         }
@@ -62,6 +58,7 @@ fn run(folder: &TaskFolder) -> Result<u8, Failure> {
     let launch = folder.launch_file().map_err(Failure::setup)?;
     let open = |stream| LogWriter::open(folder, stream, launch.task.max_log_bytes).map_err(Failure::setup);
     let logs = [open(Stream::Stdout)?, open(Stream::Stderr)?];
+    let lease = Lease::of(folder, &launch)?;
     let (running, children) = start(folder, &launch)?;
     let command = running.process;
     let state = state_of(command, logs[0].position());
@@ -75,7 +72,7 @@ fn run(folder: &TaskFolder) -> Result<u8, Failure> {
         return Err(e);
     }
     hush();
-    let exit = Supervisor::new(running, children, logs).run();
+    let exit = Supervisor::new(running, children, logs, lease).run();
     let code = u8::try_from(exit.code()).unwrap_or(u8::MAX);
     supervise::leave_word(folder, &exit, agent);
     Ok(code)

@@ -1,6 +1,6 @@
-//! Pumps the output, waits for the end, and cleans up behind the command.
+//! Pumps the output, waits for the end, or brings it about when a lease is over, and cleans up behind the command.
 
-use crate::{command::Running, pid_of};
+use crate::{command::Running, lease::Lease, pid_of};
 use holm_exec::{
     Stream,
     folder::{ExitFile, TaskFolder},
@@ -86,13 +86,14 @@ pub struct Supervisor {
     command: Pid,
     children: SignalFd,
     pumps: [Pump; 2],
+    lease: Option<Lease>,
 }
 
 impl Supervisor {
-    pub fn new(running: Running, children: SignalFd, [out, err]: [LogWriter; 2]) -> Supervisor {
+    pub fn new(running: Running, children: SignalFd, [out, err]: [LogWriter; 2], lease: Option<Lease>) -> Supervisor {
         let command = pid_of(running.process);
         let pumps = [Pump { pipe: Some(running.stdout), log: out }, Pump { pipe: Some(running.stderr), log: err }];
-        Supervisor { command, children, pumps }
+        Supervisor { command, children, pumps, lease }
     }
 
     /// Until the command has ended and everything of it is gone.
@@ -102,6 +103,7 @@ impl Supervisor {
             if let Some(end) = self.reap() {
                 break end;
             }
+            self.keep_to_lease();
             self.wait(&mut buffer);
         };
         let finished_at_ms = host_clock().0;
@@ -111,16 +113,28 @@ impl Supervisor {
         }
         let complaints: Vec<String> = self.pumps.iter().filter_map(|pump| pump.log.complaint()).collect();
         let reason = (!complaints.is_empty()).then(|| complaints.join("; "));
-        ExitFile { code, signal, finished_at_ms, reason }
+        let lease_ended = self.lease.as_ref().is_some_and(Lease::has_killed);
+        ExitFile { code, signal, finished_at_ms, reason, lease_ended }
+    }
+
+    /// Without its lease nothing of the task may go on.
+    fn keep_to_lease(&mut self) {
+        if self.lease.as_mut().is_some_and(Lease::is_over) {
+            let _ = killpg(self.command, Signal::SIGKILL);
+            for child in children() {
+                let _ = kill(child, Signal::SIGKILL);
+            }
+        }
     }
 
     /// Waits for output or for the end of a child, and takes the output.
     fn wait(&mut self, buffer: &mut [u8]) {
         let ready = {
-            let mut fds = [None, None, Some(PollFd::new(self.children.as_fd(), PollFlags::POLLIN))];
+            let mut fds = [None, None, Some(PollFd::new(self.children.as_fd(), PollFlags::POLLIN)), None];
             for (slot, pump) in fds.iter_mut().zip(&self.pumps) {
                 *slot = pump.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
             }
+            fds[3] = self.lease.as_ref().and_then(Lease::timer).map(|timer| PollFd::new(timer, PollFlags::POLLIN));
             poll_some(fds, PollTimeout::NONE)
         };
         for (pump, ready) in self.pumps.iter_mut().zip(ready) {
@@ -185,16 +199,16 @@ impl Supervisor {
 }
 
 /// Which of some descriptors have something to say.
-fn poll_some(fds: [Option<PollFd<'_>>; 3], timeout: PollTimeout) -> [bool; 3] {
-    let mut places = [0; 3];
-    let mut present = Vec::with_capacity(3);
+fn poll_some(fds: [Option<PollFd<'_>>; 4], timeout: PollTimeout) -> [bool; 4] {
+    let mut places = [0; 4];
+    let mut present = Vec::with_capacity(4);
     for (place, fd) in fds.into_iter().enumerate() {
         if let Some(fd) = fd {
             places[present.len()] = place;
             present.push(fd);
         }
     }
-    let mut ready = [false; 3];
+    let mut ready = [false; 4];
     if poll(&mut present, timeout).is_ok() {
         for (fd, place) in present.iter().zip(places) {
             ready[place] = fd.any().unwrap_or(true);

@@ -67,6 +67,7 @@ pub struct Loop {
 
 enum Command {
     Run(TaskSpec),
+    Extend(TaskId, u64),
     Stop(TaskId),
 }
 
@@ -226,6 +227,9 @@ impl Loop {
                 Effect::Send { peer, bytes } => self.command(NetCommand::Send { peer, bytes }),
                 Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
                 Effect::Start(task) => self.unsent.push_back(Command::Run(spec_of(task))),
+                Effect::Lease { id, until } => {
+                    self.unsent.push_back(Command::Extend(id, environment::boot_ms_of(until)));
+                }
                 Effect::Stop(id) => self.unsent.push_back(Command::Stop(id)),
                 Effect::Emit(event) => self.outlets.watchers.emit(event),
             }
@@ -243,6 +247,7 @@ impl Loop {
         while let Some(command) = self.unsent.front() {
             let taken = match command {
                 Command::Run(spec) => self.outlets.runner.run(spec.clone()),
+                Command::Extend(id, until_ms) => self.outlets.runner.extend(id.clone(), *until_ms),
                 Command::Stop(id) => self.outlets.runner.stop(id.clone()),
             };
             if !taken {
@@ -260,6 +265,7 @@ fn spec_of(task: StartTask) -> TaskSpec {
         env: task.env,
         restart: task.restart,
         grace: task.grace,
+        lease: task.lease.map(environment::boot_ms_of),
         max_log_bytes: holm_exec::DEFAULT_MAX_LOG_BYTES,
     }
 }

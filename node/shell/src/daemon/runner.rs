@@ -33,11 +33,12 @@ fn input_of(event: RunnerEvent) -> RunnerInput {
             restarting: will_restart_in.is_some(),
             output,
             reason: exit.reason.unwrap_or_default(),
+            lease_ended: exit.lease_ended,
         },
         RunnerEvent::FailedToStart { id, reason, of_the_host: true, will_restart_in: None, .. } => {
             RunnerInput::Unable { id, reason }
         }
-        RunnerEvent::FailedToStart { id, reason, restarts, will_restart_in, .. } => RunnerInput::Ended {
+        RunnerEvent::FailedToStart { id, reason, lease_ended, restarts, will_restart_in, .. } => RunnerInput::Ended {
             id,
             exit_code: None,
             finished_at: crate::environment::wall(),
@@ -45,6 +46,7 @@ fn input_of(event: RunnerEvent) -> RunnerInput {
             restarting: will_restart_in.is_some(),
             output: Vec::new(),
             reason,
+            lease_ended,
         },
     }
 }
@@ -58,9 +60,10 @@ pub fn found(found: holm_exec::Found) -> Found {
             FoundState::Alive { pid: None, started_at: exit.finished_at, restarts }
         }
         On::Exited { exit, output, restarts, will_restart_in: None } => {
-            FoundState::Exited { exit_code: exit.code, finished_at: exit.finished_at, restarts, output }
+            let (exit_code, finished_at, lease_ended) = (exit.code, exit.finished_at, exit.lease_ended);
+            FoundState::Exited { exit_code, finished_at, restarts, output, lease_ended }
         }
         On::Gone => FoundState::Gone,
     };
-    Found { id: found.spec.id, env: found.spec.env, state }
+    Found { leased: found.spec.lease.is_some(), id: found.spec.id, env: found.spec.env, state }
 }
