@@ -32,6 +32,7 @@ pub const ALL: &[&str] = &[
     "a guard that has just started grants nothing",
     "a guard that is new to an app grants nothing",
     "a lease cannot be kept",
+    "a submission waits for the node to know the mesh",
     "a task has ended with its lease",
     "a task that waits for its lease is not wanted any more",
     "the loser of a fenced slot stops before the winner runs",

@@ -65,9 +65,15 @@ impl Asked {
 impl Node {
     pub(crate) fn on_request(&mut self, now: Now, id: RequestId, request: Request, out: &mut Vec<Effect>) {
         let result = match request {
-            Request::AppApply(params) => return self.on_write(id, out, |node| node.apply(now, &params)),
-            Request::AppScale(params) => return self.on_write(id, out, |node| node.scale(now, &params)),
-            Request::AppDelete(app) => return self.on_write(id, out, |node| node.delete(now, &app)),
+            Request::AppApply(params) => return self.apply_or_wait(now, id, params, out),
+            Request::AppScale(params) => {
+                let result = self.scale(now, &params);
+                return self.answer_write(id, result, out);
+            }
+            Request::AppDelete(app) => {
+                let result = self.delete(now, &app);
+                return self.answer_write(id, result, out);
+            }
             Request::TokenCreate(params) => self.create_token(now, &params),
             Request::AppPlan(params) => self.plan(now, &params),
             query => self.query(now, &query),
@@ -76,13 +82,13 @@ impl Node {
     }
 
     /// Refusals are answered at once, what was done when it is durable.
-    fn on_write(
+    pub(crate) fn answer_write(
         &mut self,
         id: RequestId,
+        result: Result<(Applied, Vec<Effect>), ApiError>,
         out: &mut Vec<Effect>,
-        write: impl FnOnce(&mut Node) -> Result<(Applied, Vec<Effect>), ApiError>,
     ) {
-        match write(self) {
+        match result {
             Ok((applied, effects)) => {
                 let result = to_json(&applied);
                 if holm_types::sabotaged!("an acknowledgement comes before the disk") {
@@ -95,7 +101,7 @@ impl Node {
         }
     }
 
-    fn apply(&mut self, now: Now, params: &ApplyParams) -> Result<(Applied, Vec<Effect>), ApiError> {
+    pub(crate) fn apply(&mut self, now: Now, params: &ApplyParams) -> Result<(Applied, Vec<Effect>), ApiError> {
         let manifest = read_manifest(params)?;
         let asked = params.idempotency_key.as_deref().map(|key| Asked::of(key, &manifest)).transpose()?;
         if let Some(answer) = asked.as_ref().map_or(Ok(None), |asked| self.answered_before(asked))? {

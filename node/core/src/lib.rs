@@ -37,6 +37,7 @@ mod node;
 mod pace;
 mod placing;
 mod planning;
+mod postponed;
 mod queries;
 mod replicate;
 mod tasks;

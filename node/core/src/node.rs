@@ -7,6 +7,7 @@ use crate::{
     lease::{self, Guard, Holder},
     merging::Merging,
     pace::Pace,
+    postponed::Postponed,
     tasks::Tasks,
 };
 use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
@@ -99,6 +100,7 @@ pub struct Node {
     pub(crate) merging: Merging,
     pub(crate) guard: Guard,
     pub(crate) holder: Holder,
+    pub(crate) postponed: Postponed,
     /// When this node last did anything.
     pub(crate) last_turn: Mono,
     /// Nodes that hold a slot and of which nothing is known or heard, and since when.
@@ -150,6 +152,7 @@ impl Node {
             merging: Merging::default(),
             guard: Guard::new(lease::clock(now)),
             holder: Holder::new(config.seed ^ 0x6c65_6173),
+            postponed: Postponed::default(),
             last_turn: now.mono,
             unknown_since: BTreeMap::new(),
             new_topics: Vec::new(),
@@ -226,6 +229,7 @@ impl Node {
         self.heartbeat(now, out);
         self.heal(now, out);
         self.repair_round(now, out);
+        self.retry_postponed(now, out);
         self.decide(now, out);
         self.note_steady(now);
         self.note_changes(now);
@@ -260,6 +264,7 @@ impl Node {
             self.saving_peers.deadline(),
             self.tasks.deadline(),
             self.lease_deadline(),
+            self.postponed.deadline(),
             local,
         ]
         .into_iter()
