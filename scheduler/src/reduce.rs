@@ -22,7 +22,8 @@ use std::{cmp::Ordering, collections::BTreeSet};
 ///    that succeeded: a later repetition of the same work changes no result that was ever read.
 /// 3. Otherwise the one of the **highest** epoch holds among those that have not ended, but one that
 ///    stands in for a run that goes on gives way to it: who was only out of sight, and has run all
-///    the time, keeps its slot.
+///    the time, keeps its slot. (Of a fenced app a stand-in that has run gives way to nothing: its lease proves that
+///    the other run has ended.)
 /// 4. When all have ended, the one of the highest epoch among those that `succeeded` or `failed`.
 ///
 /// Within an epoch the node of the higher [`weight`] goes first, then the node of the lower id.
@@ -126,8 +127,16 @@ fn best_ongoing<'a>(
 ) -> Option<&'a Assignment> {
     let ongoing = |a: &&Assignment| !a.state().is_terminal() && !a.refused() && live(&a.placement.node);
     let goes_on = |other: &&Assignment| ongoing(other) && told(other);
-    let gives_way = |a: &&Assignment| slot.assignments.iter().filter(goes_on).any(|other| stands_in_for(a, other));
+    let gives_way = |a: &&Assignment| {
+        !outlived(app, a) && slot.assignments.iter().filter(goes_on).any(|other| stands_in_for(a, other))
+    };
     slot.assignments.iter().filter(ongoing).filter(|a| !gives_way(a)).max_by(|a, b| by_epoch(&app.doc, a, b))
+}
+
+/// Whether a task of a fenced app proves that what it stands in for has ended: it has run, so the lease of that run was over.
+/// What its node said before is old news then, which may be heard long before the newest is.
+fn outlived(app: &AppView, a: &Assignment) -> bool {
+    app.manifest.is_fenced() && a.status.as_ref().is_some_and(|status| status.started_at.is_some())
 }
 
 /// Whether `run` is what `a` was put in the place of, and still the same.

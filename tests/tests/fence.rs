@@ -53,7 +53,9 @@ impl Press {
             beats.display()
         ))?;
         mesh.node(at).wait_running("press", 1)?;
-        Ok(Press { mesh, beats })
+        let press = Press { mesh, beats };
+        eventually("all know who runs it", SOON, || press.holder().map(drop))?;
+        Ok(press)
     }
 
     fn holder(&self) -> Result<&Node> {

@@ -1,11 +1,11 @@
 //! Fenced apps: nothing is decided without their guards, and a loser makes way before the winner runs.
 
 use crate::world::{World, amounts, id, label};
-use holm_scheduler::{LocalAction, LocalTask, explain, guards_for, reconcile};
+use holm_scheduler::{LocalAction, LocalTask, acting, explain, guards_for, reconcile};
 use holm_types::{
-    NodeId, Scope,
+    NodeId, Scope, Wall,
     fence::GuardSet,
-    view::{Liveness, TaskState},
+    view::{Liveness, StandsIn, TaskState, TaskStatus},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -123,4 +123,18 @@ fn who_lost_a_fenced_slot_makes_way_before_the_winner_runs() {
     world.becomes(2, Liveness::Suspect);
     let actions = reconcile(&world.view, &id(1), &running, &amounts(4000, 1024), 10);
     assert!(!actions.iter().any(stopped), "{actions:?}");
+}
+
+/// The node of a task that was cut off is heard again before it has said that its lease has ended it.
+#[test]
+fn a_stand_in_that_has_run_gives_way_to_no_old_words_of_the_run_before() {
+    let mut world = press(3);
+    let running = |at| TaskStatus { started_at: Some(Wall(at)), ..TaskStatus::new(TaskState::Running) };
+    world.assigned("press", 0, 1, 1).status = Some(running(5_000));
+    let heir = world.assigned("press", 0, 2, 2);
+    heir.placement.stands_in = Some(StandsIn { epoch: 1, node: id(1), started_at: Wall(5_000) });
+    let acts = |world: &World| acting(&world.view, world.app("press"), &world.app("press").slots[&0]).map(|a| a.epoch);
+    assert_eq!(acts(&world), Some(1), "the heir waits for the lease, which the other may have kept");
+    world.slot("press", 0).assignments[1].status = Some(running(30_000));
+    assert_eq!(acts(&world), Some(2), "it has had the lease, so the other's is over");
 }
