@@ -14,7 +14,7 @@ use crate::{
     des::{host::Host, launch::Due, manifest, record::Record},
     judge::Judges,
     outcome::Invariant,
-    scenario::{Disk, HostNo, Plan, random::Chance},
+    scenario::{Disk, FaultKind, HostNo, Plan, random::Chance},
 };
 use holm_node_core::{Effect, Input, Node};
 use holm_state::{Batch, StoreWrite as _, verify_batch};
@@ -127,6 +127,9 @@ impl Fleet {
             Ok(effects) => {
                 self.record.came_up(at, self.no(host));
                 self.note(at, Some(host), "agent-up", "");
+                if self.hosts[host].takes_unseen_jump() {
+                    self.record.fired(FaultKind::ClockJump);
+                }
                 self.judges.started(at, host, &self.hosts[host]);
                 self.at_the_bench(host, at, |bench| bench.relaunch_waiting());
                 Some(effects)
@@ -197,8 +200,7 @@ impl Fleet {
 
     /// Moves the date of a host.
     pub fn jump(&mut self, host: usize, by_ms: i64) {
-        let there = &mut self.hosts[host];
-        there.clock_ms = there.clock_ms.saturating_add(by_ms);
+        self.hosts[host].jump(by_ms);
     }
 
     /// How far the date of a host is off, in milliseconds.

@@ -1,8 +1,10 @@
 //! The library of scenarios over many seeds: at least 500 runs, one in a hundred twice.
 
 use holm_simulations::{
-    Options, Outcome, Plan, Scenario, Verify, run,
-    scenario::{FaultKind, LIBRARY, RandomFaults, library},
+    Options, Outcome, Plan, Scenario, Verify,
+    outcome::Happened,
+    run,
+    scenario::{FaultKind, HostNo, LIBRARY, RandomFaults, library},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +19,8 @@ use std::{
 const SEEDS: u64 = 28;
 /// Scenarios that take long, and how many seeds of them are run here; `make soak` runs more.
 const LARGE: &[(&str, u64)] = &[("mass_reconnect", 1), ("random_faults", 6)];
+/// A fleet for whatever wants one, for 20 seconds.
+const THREE_NODES: &str = "duration = \"20s\"\n[[group]]\nname = \"node\"\ncount = 3\n";
 /// One run in so many is done twice.
 const TWICE: usize = 100;
 /// Rare branches of the product that these runs must reach, or they do not test them.
@@ -166,9 +170,9 @@ fn a_remembered_verdict_changes_nothing() {
 
 #[test]
 fn judges_see_what_they_are_there_for() {
-    let base = "duration = \"20s\"\n[[group]]\nname = \"node\"\ncount = 3\n";
     let invariants = |text: &str| -> BTreeSet<String> {
-        let plan = Scenario::parse("judged", &format!("{base}{text}")).expect("a scenario").expand(1).expect("a plan");
+        let plan =
+            Scenario::parse("judged", &format!("{THREE_NODES}{text}")).expect("a scenario").expand(1).expect("a plan");
         let outcome = run(&plan, Options::default()).expect("a run");
         outcome.violations.iter().map(|violation| violation.invariant.to_string()).collect()
     };
@@ -179,4 +183,55 @@ fn judges_see_what_they_are_there_for() {
     assert_eq!(invariants("[check]\ndocument_bytes = 10\n"), ["bounded".to_owned()].into());
     let no_time = "[[submit]]\nat = \"19999ms\"\non = \"node/0\"\napp = \"late\"\n[check]\nconverge_within = \"2ms\"\n";
     assert!(!invariants(no_time).is_empty(), "a fleet that has no time to come to rest is not at rest");
+}
+
+#[test]
+fn what_comes_when_the_scenario_is_over_is_refused() {
+    let refused = |text: &str| {
+        let scenario = Scenario::parse("late", &format!("{THREE_NODES}{text}")).expect("a scenario");
+        scenario.expand(1).expect_err("it comes too late").to_string()
+    };
+    let fault =
+        "[[fault]]\nat = \"15s\"\nevery = \"5s\"\nrepeat = 2\nfor = \"1s\"\nkind = \"pause\"\nhosts = [\"node/1\"]\n";
+    let told = refused(fault);
+    assert!(told.contains("fault 1") && told.contains("it begins at 20s") && told.contains("ends at 20s"), "{told}");
+    let told = refused("[[submit]]\nat = \"21s\"\non = \"node/0\"\napp = \"late\"\n");
+    assert!(told.contains("submit 1") && told.contains("it comes at 21s"), "{told}");
+    let told = refused("[random_faults]\nkinds = [\"pause\"]\ncount = 1\nafter = \"30s\"\n");
+    assert!(told.contains("random_faults"), "{told}");
+}
+
+#[test]
+fn the_clock_of_a_host_that_is_down_is_seen_to_have_jumped_when_it_comes_back() {
+    let jump = |more: &str| {
+        let text = format!(
+            "{THREE_NODES}[[fault]]\nat = \"5s\"\nfor = \"5s\"\nkind = \"crash\"\nhosts = [\"node/1\"]\n\
+             [[fault]]\nat = \"7s\"\nfor = \"1s\"\nkind = \"clock_jump\"\nhosts = [\"node/1\"]\nclock = {{ by_ms = 60000{more} }}\n"
+        );
+        let plan = Scenario::parse("jump", &text).expect("a scenario").expand(1).expect("a plan");
+        run(&plan, Options::default()).expect("a run")
+    };
+    let stays = jump(", stays = true");
+    assert!(stays.passed() && stays.fired[&FaultKind::ClockJump] == 1, "{:?}", stays.violations);
+    let unseen = jump("");
+    assert_eq!(unseen.fired[&FaultKind::ClockJump], 0, "nobody was there to see it");
+}
+
+#[test]
+fn a_relay_is_back_when_the_last_fault_that_took_it_away_is_over() {
+    let text = "duration = \"60s\"\n[[group]]\nname = \"relay\"\ncount = 1\nsite = \"cloud\"\nrelay = true\n\
+        [[group]]\nname = \"edge\"\ncount = 2\nsite = \"shop-{i}\"\nnat = \"sym\"\nkeeper = true\n\
+        [[fault]]\nat = \"20s\"\nfor = \"20s\"\nkind = \"relay_down\"\nhosts = [\"relay\"]\n\
+        [[fault]]\nat = \"25s\"\nfor = \"1s\"\nkind = \"relay_down\"\nhosts = [\"relay\"]\n";
+    let plan = Scenario::parse("relay", text).expect("a scenario").expand(1).expect("a plan");
+    let outcome = run(&plan, Options::default().events(100_000)).expect("a run");
+    assert!(outcome.passed(), "{:?}", outcome.violations);
+    let met = |from: u64, to: u64| {
+        let meetings =
+            outcome.events.iter().filter(|event| event.what == "peer-up" && event.detail.starts_with("edge"));
+        let between = |event: &&Happened| event.host != Some(HostNo(0)) && (from..to).contains(&event.at.0);
+        meetings.filter(between).count()
+    };
+    assert!(met(0, 20_000) > 0 && met(40_000, 60_000) > 0, "they meet over the relay");
+    assert_eq!(met(26_500, 40_000), 0, "the first fault goes on");
 }

@@ -5,7 +5,10 @@ use super::{
     event::{Event, HostIndex},
     launch::{Bench, Due},
 };
-use crate::{outcome::Invariant, scenario::random::Chance};
+use crate::{
+    outcome::Invariant,
+    scenario::{FaultKind, random::Chance},
+};
 use holm_node_core::{Input, RequestId, RunnerInput, StartTask};
 use holm_types::{
     Mono, NodeId, TaskId,
@@ -26,6 +29,9 @@ impl Engine {
             Ok(effects) => {
                 self.record.came_up(self.now, self.no(host));
                 self.note(Some(host), "agent-up", "");
+                if self.hosts[host].takes_unseen_jump() {
+                    self.record.fired(FaultKind::ClockJump);
+                }
                 self.judges.started(self.now, host, &self.hosts[host]);
                 self.at_the_bench(host, |bench| bench.relaunch_waiting());
                 self.carry_out(host, effects);

@@ -412,13 +412,6 @@ impl Engine {
         self.push(self.now + SECOND, Event::Sample);
     }
 
-    /// Whether the replicas of these hosts are equal.
-    pub(crate) fn equal_heads(&self, hosts: impl Iterator<Item = HostIndex>) -> bool {
-        let mut digests = hosts.map(|h| self.hosts[h].node.as_ref().map(|n| n.digest(&holm_types::Scope::Mesh)));
-        let Some(first) = digests.next() else { return true };
-        first.is_some() && digests.all(|digest| digest == first)
-    }
-
     /// Requests that are not answered yet.
     pub(crate) fn thaw(&mut self, host: HostIndex) {
         let waiting: VecDeque<Event> = std::mem::take(&mut self.hosts[host].thawed);

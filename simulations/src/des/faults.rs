@@ -5,7 +5,10 @@ use super::{
     event::{Event, HostIndex},
     queue::{At, SECOND, at_ms},
 };
-use crate::scenario::{Disk, HostNo, Nat, PlannedFault, Step, Trouble, random::Chance};
+use crate::{
+    judge::rest,
+    scenario::{Disk, HostNo, Nat, PlannedFault, Step, Trouble, random::Chance},
+};
 use std::collections::BTreeSet;
 
 /// Storms and liars act so often.
@@ -65,19 +68,19 @@ impl Engine {
             }
             Trouble::Crash { power_loss, disk, .. } => {
                 let chance = Chance::new(plan.seed, "torn").of(fault.id);
-                hosts.iter().filter(|h| self.crash(**h, *power_loss, *disk, chance.of(**h as u64))).count()
+                let of = |engine: &Engine, h: HostIndex| chance.of(u64::from(engine.no(h).0));
+                hosts.iter().filter(|h| self.crash(**h, *power_loss, *disk, of(self, **h))).count()
             }
             Trouble::Pause { .. } => hosts.iter().filter(|h| self.freeze(**h)).count(),
-            Trouble::ClockJump { by_ms, .. } => {
-                hosts.iter().for_each(|h| self.hosts[*h].clock_ms = self.hosts[*h].clock_ms.saturating_add(*by_ms));
-                hosts.iter().filter(|h| self.hosts[**h].is_up()).count()
-            }
+            Trouble::ClockJump { by_ms, .. } => hosts.iter().filter(|h| self.hosts[**h].jump(*by_ms)).count(),
             Trouble::LossBurst { loss, .. } => {
                 hosts.iter().for_each(|h| self.links.add_loss(*h, *loss));
                 hosts.len()
             }
             Trouble::RelayDown { .. } => {
-                hosts.iter().filter(|h| std::mem::replace(&mut self.hosts[**h].relaying, false)).count()
+                let relayed = hosts.iter().filter(|h| self.hosts[**h].relays()).count();
+                hosts.iter().for_each(|h| self.hosts[*h].relay_down += 1);
+                relayed
             }
             Trouble::NatRebind { .. } => hosts.iter().map(|h| self.rebind(*h)).sum(),
             Trouble::SlowDisk { slow_ms, .. } => {
@@ -111,11 +114,13 @@ impl Engine {
             Trouble::Crash { .. } | Trouble::Upgrade { .. } => hosts.iter().for_each(|h| self.come_back(*h)),
             Trouble::Pause { .. } => hosts.iter().for_each(|h| self.unfreeze(*h)),
             Trouble::ClockJump { by_ms, stays: false, .. } => {
-                hosts.iter().for_each(|h| self.hosts[*h].clock_ms = self.hosts[*h].clock_ms.saturating_sub(*by_ms));
+                hosts.iter().for_each(|h| {
+                    self.hosts[*h].jump(by_ms.saturating_neg());
+                });
             }
             Trouble::LossBurst { loss, .. } => hosts.iter().for_each(|h| self.links.add_loss(*h, -loss)),
             Trouble::RelayDown { .. } => {
-                hosts.iter().for_each(|h| self.hosts[*h].relaying = self.hosts[*h].plan.relay);
+                hosts.iter().for_each(|h| self.hosts[*h].relay_down = self.hosts[*h].relay_down.saturating_sub(1));
             }
             Trouble::SlowDisk { slow_ms, .. } => hosts.iter().for_each(|h| {
                 self.hosts[*h].slow_disk = self.hosts[*h].slow_disk.saturating_sub(slow_ms * 1_000);
@@ -271,8 +276,7 @@ impl Engine {
         if self.active() > 0 || self.now - since > HEAL_PATIENCE {
             return;
         }
-        let up: Vec<HostIndex> = (0..self.hosts.len()).filter(|h| self.hosts[*h].answers()).collect();
-        if self.equal_heads(up.into_iter()) {
+        if rest::replicas_are_equal(&self.hosts) {
             let after = crate::scenario::Ms((self.now - since) / 1_000);
             if let Some(heal) = self.record.timeline.heals.get_mut(heal) {
                 heal.converged_after = Some(after);

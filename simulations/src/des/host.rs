@@ -69,10 +69,13 @@ pub(crate) struct Host {
     pub(crate) processes: Processes,
     /// How far its clock is off, in milliseconds.
     pub(crate) clock_ms: i64,
+    /// How far its date was moved since an agent was here last.
+    unseen_jump_ms: i64,
     pub(crate) slow_disk: At,
     pub(crate) disk_free: At,
     pub(crate) uplink_free: At,
-    pub(crate) relaying: bool,
+    /// Faults that keep it from relaying for others.
+    pub(crate) relay_down: u32,
     /// The earliest deadline that is in the queue.
     pub(crate) wake_at: Option<At>,
     /// Messages sent since the last sample, and of these heartbeats.
@@ -91,7 +94,8 @@ impl Host {
         Ok(Host {
             id: config.key.node_id(),
             clock_ms: plan.skew_ms,
-            relaying: plan.relay,
+            unseen_jump_ms: 0,
+            relay_down: 0,
             plan,
             config,
             disk: SimDisk::default(),
@@ -140,6 +144,25 @@ impl Host {
         let row = (Table::Local, INCARNATION_KEY.to_vec(), Some(incarnation.0.to_be_bytes().to_vec()));
         self.disk.write(&Batch { puts: vec![row], sync: true }).map_err(holm_state::StateError::from)?;
         Ok(incarnation)
+    }
+
+    /// Whether it relays for others, as long as its agent answers.
+    pub(crate) fn relays(&self) -> bool {
+        self.plan.relay && self.relay_down == 0
+    }
+
+    /// Moves its date; whether an agent is there to see it. One that starts later sees it then.
+    pub(crate) fn jump(&mut self, by_ms: i64) -> bool {
+        self.clock_ms = self.clock_ms.saturating_add(by_ms);
+        if !self.is_up() {
+            self.unseen_jump_ms = self.unseen_jump_ms.saturating_add(by_ms);
+        }
+        self.is_up()
+    }
+
+    /// Whether the date was moved since an agent was here last.
+    pub(crate) fn takes_unseen_jump(&mut self) -> bool {
+        std::mem::take(&mut self.unseen_jump_ms) != 0
     }
 
     /// Starts the agent on what the disk and the process table hold.

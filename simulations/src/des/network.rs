@@ -67,7 +67,7 @@ impl Engine {
     fn relay_of(&self, a: HostIndex, b: HostIndex) -> Option<HostIndex> {
         let serves = |relay: &HostIndex| {
             let host = &self.hosts[*relay];
-            *relay != a && *relay != b && host.relaying && host.answers() && host.ends.contains_key(&a)
+            *relay != a && *relay != b && host.relays() && host.answers() && host.ends.contains_key(&a)
         };
         self.hosts[b].ends.keys().copied().find(serves)
     }
@@ -77,7 +77,7 @@ impl Engine {
         self.links.open_both_ways(a, b)
             && relay.is_none_or(|r| {
                 let host = &self.hosts[r];
-                host.relaying && host.answers() && self.links.open_both_ways(a, r) && self.links.open_both_ways(b, r)
+                host.relays() && host.answers() && self.links.open_both_ways(a, r) && self.links.open_both_ways(b, r)
             })
     }
 

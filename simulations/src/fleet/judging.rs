@@ -7,7 +7,6 @@ use crate::{
     outcome::{Invariant, Outcome, Violation},
     scenario::FaultKind,
 };
-use holm_types::Scope;
 use std::collections::BTreeMap;
 
 impl Fleet {
@@ -50,9 +49,7 @@ impl Fleet {
 
     /// Whether the replicas are equal again, as long as no fault goes on.
     fn look_after_heals(&mut self, at: At) {
-        let mut digests = self.hosts.iter().filter(|host| host.answers()).filter_map(|host| host.node.as_ref());
-        let first = digests.next().map(|node| node.digest(&Scope::Mesh));
-        if self.unequal.is_empty() || !digests.all(|node| Some(node.digest(&Scope::Mesh)) == first) {
+        if self.unequal.is_empty() || !rest::replicas_are_equal(&self.hosts) {
             return;
         }
         for (heal, since) in std::mem::take(&mut self.unequal) {

@@ -86,6 +86,16 @@ fn scopes(hosts: &[Host], core: &[usize]) -> BTreeMap<Scope, Vec<usize>> {
     scopes
 }
 
+/// Whether all hosts that answer have the same replica of every scope that they share.
+pub(crate) fn replicas_are_equal(hosts: &[Host]) -> bool {
+    let up: Vec<usize> = (0..hosts.len()).filter(|host| hosts[*host].answers()).collect();
+    scopes(hosts, &up).into_iter().all(|(scope, holders)| {
+        let mut digests = holders.iter().filter_map(|host| hosts[*host].node.as_ref()).map(|node| node.digest(&scope));
+        let first = digests.next();
+        digests.all(|digest| Some(digest) == first)
+    })
+}
+
 fn heads(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
     for (scope, holders) in scopes(hosts, core) {
         heads_of(hosts, &scope, &holders, found);

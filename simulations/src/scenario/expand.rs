@@ -2,8 +2,8 @@
 //! drawn from the seed.
 
 use super::{
-    AppKind, Disk, Fault, FaultKind, Group, HostNo, Mode, Ms, Plan, PlannedFault, PlannedHost, Request, Scenario,
-    Submission, Submit, SubmitKind, Trouble, Workload, hosts::select, random::Chance,
+    AppKind, Fault, FaultKind, Group, HostNo, Mode, Ms, Plan, PlannedFault, PlannedHost, Request, Scenario, Submission,
+    Submit, SubmitKind, Trouble, Workload, hosts::select, random::Chance,
 };
 use crate::SimError;
 use holm_types::manifest::Period;
@@ -16,15 +16,19 @@ const EVENTS_MAX: usize = 100_000;
 /// Hosts that are members from the start and known by address to all: at most so many, and every public one counts.
 const ANCHORS: usize = 3;
 /// How old a restored backup is when nothing is said.
-const STALE_AGE: Ms = Ms(20_000);
+pub(super) const STALE_AGE: Ms = Ms(20_000);
 /// From one host of an upgrade to the next when nothing is said.
 const UPGRADE_EVERY: Ms = Ms(3_000);
 
-fn ms(period: Period) -> Ms {
+pub(super) fn ms(period: Period) -> Ms {
     Ms(u64::try_from(period.0.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn seconds(s: f64) -> Ms {
+pub(super) fn shown(at: Ms) -> Period {
+    Period(std::time::Duration::from_millis(at.0))
+}
+
+pub(super) fn seconds(s: f64) -> Ms {
     Ms((s.max(0.0) * 1000.0) as u64)
 }
 
@@ -39,6 +43,7 @@ impl Scenario {
         let mut faults = Vec::new();
         for (n, fault) in self.fault.iter().enumerate() {
             let planned = expand_fault(&hosts, fault, n as u64, seed);
+            let planned = planned.and_then(|planned| self.in_time(planned, |fault| fault.at, "begins"));
             faults.extend(planned.map_err(|why| self.invalid(format!("fault {}", n + 1), why))?);
         }
         faults.extend(self.random_faults(&hosts, seed)?);
@@ -46,7 +51,8 @@ impl Scenario {
         let mut submissions = Vec::new();
         for (n, submit) in self.submit.iter().enumerate() {
             let planned = expand_submit(&hosts, submit);
-            submissions.push(planned.map_err(|why| self.invalid(format!("submit {}", n + 1), why))?);
+            let planned = planned.and_then(|planned| self.in_time(vec![planned], |submission| submission.at, "comes"));
+            submissions.extend(planned.map_err(|why| self.invalid(format!("submit {}", n + 1), why))?);
         }
         if let Some(workload) = &self.workload {
             submissions.extend(expand_workload(&hosts, workload, ms(self.duration), seed));
@@ -75,7 +81,20 @@ impl Scenario {
         })
     }
 
-    fn invalid(&self, at: String, why: String) -> SimError {
+    /// What comes when the scenario is over befalls a fleet that is only looked at any more.
+    fn in_time<T>(&self, planned: Vec<T>, at: impl Fn(&T) -> Ms, what: &str) -> Result<Vec<T>, String> {
+        let duration = ms(self.duration);
+        match planned.iter().map(&at).find(|at| *at >= duration) {
+            None => Ok(planned),
+            Some(late) => Err(format!(
+                "it {what} at {}, and the scenario ends at {}: let it come sooner, or make `duration` longer",
+                shown(late),
+                shown(duration)
+            )),
+        }
+    }
+
+    pub(super) fn invalid(&self, at: String, why: String) -> SimError {
         SimError::Invalid { name: self.name.clone(), at, why }
     }
 
@@ -119,26 +138,6 @@ impl Scenario {
                 Chance::new(seed, "core").choose(&all, majority).into_iter().collect()
             }
         }
-    }
-
-    fn random_faults(&self, hosts: &[PlannedHost], seed: u64) -> Result<Vec<PlannedFault>, SimError> {
-        let Some(random) = &self.random_faults else { return Ok(Vec::new()) };
-        if random.kinds.is_empty() {
-            return Err(self.invalid("random_faults".into(), "name at least one kind".into()));
-        }
-        let (first, last) = (ms(random.after).0, ms(self.duration).0);
-        let mut faults = Vec::new();
-        for n in 0..u64::from(random.count) {
-            let chance = Chance::new(seed, "random fault").of(n);
-            // Every kind has its turn, so that none that was asked for is left out by chance.
-            let kind = random.kinds[n as usize % random.kinds.len()];
-            let [shortest, longest] = random.lasts_s.map(|s| seconds(s).0);
-            let lasts = Ms(chance.of(1).between(shortest, longest));
-            let at = Ms(chance.of(2).between(first, last.saturating_sub(lasts.0).max(first)));
-            let trouble = draw_trouble(hosts, kind, chance.of(3));
-            faults.push(PlannedFault { id: (1 << 32) + n, at, lasts, trouble });
-        }
-        Ok(faults)
     }
 }
 
@@ -274,69 +273,6 @@ fn is_rest(side: &[String]) -> bool {
     side == ["rest"]
 }
 
-fn draw_trouble(hosts: &[PlannedHost], kind: FaultKind, chance: Chance) -> Trouble {
-    let all: Vec<HostNo> = hosts.iter().map(|host| host.no).collect();
-    let few = || -> BTreeSet<HostNo> {
-        let most = (all.len() / 3).max(1) as u64;
-        chance.of(1).choose(&all, chance.of(2).between(1, most) as usize).into_iter().collect()
-    };
-    let one = || -> BTreeSet<HostNo> { chance.of(1).choose(&all, 1).into_iter().collect() };
-    match kind {
-        FaultKind::Partition | FaultKind::Oneway => {
-            let (from, to) = draw_sides(hosts, chance.of(4));
-            if kind == FaultKind::Oneway {
-                Trouble::Oneway { from, to }
-            } else {
-                Trouble::Partition { sides: vec![from, to] }
-            }
-        }
-        FaultKind::Crash => {
-            let power_loss = chance.of(5).happens(0.5);
-            let disk = match chance.of(6).between(0, 9) {
-                0 if power_loss => Disk::Wipe,
-                1 if power_loss => Disk::Stale,
-                2 | 3 if power_loss => Disk::Torn,
-                _ => Disk::Keep,
-            };
-            Trouble::Crash { hosts: few(), power_loss, disk, age: STALE_AGE }
-        }
-        FaultKind::Pause => Trouble::Pause { hosts: few() },
-        FaultKind::ClockJump => {
-            let far = i64::try_from(chance.of(7).between(1_000, 86_400_000)).unwrap_or(1_000);
-            let by_ms = if chance.of(8).happens(0.5) { far } else { -far };
-            Trouble::ClockJump { hosts: few(), by_ms, stays: chance.of(9).happens(0.5) }
-        }
-        FaultKind::LossBurst => Trouble::LossBurst { hosts: few(), loss: chance.of(10).unit() * 0.5 },
-        FaultKind::RelayDown => {
-            let relays: BTreeSet<HostNo> = hosts.iter().filter(|host| host.relay).map(|host| host.no).collect();
-            Trouble::RelayDown { hosts: if relays.is_empty() { one() } else { relays } }
-        }
-        FaultKind::NatRebind => Trouble::NatRebind { hosts: few() },
-        FaultKind::SlowDisk => Trouble::SlowDisk { hosts: few(), slow_ms: chance.of(11).between(50, 2_000) },
-        FaultKind::GossipStorm => Trouble::GossipStorm { hosts: one(), per_s: 50 },
-        FaultKind::Upgrade => Trouble::Upgrade { hosts: one() },
-        FaultKind::Reconnect => Trouble::Reconnect { hosts: few() },
-        FaultKind::Liar => Trouble::Liar { hosts: one(), per_s: 20 },
-    }
-}
-
-/// Half of the cuts go between sites, as uplinks do; the others go anywhere.
-fn draw_sides(hosts: &[PlannedHost], chance: Chance) -> (BTreeSet<HostNo>, BTreeSet<HostNo>) {
-    let sites: BTreeSet<&str> = hosts.iter().map(|host| host.site.as_str()).collect();
-    let sites: Vec<&str> = sites.into_iter().collect();
-    if sites.len() > 1 && chance.of(1).happens(0.5) {
-        let site = chance.of(2).choose(&sites, 1);
-        return hosts
-            .iter()
-            .map(|host| host.no)
-            .partition(|no| hosts.iter().any(|host| host.no == *no && site.contains(&host.site.as_str())));
-    }
-    let all: Vec<HostNo> = hosts.iter().map(|host| host.no).collect();
-    let n = chance.of(3).between(1, (all.len() as u64 / 2).max(1)) as usize;
-    let from: BTreeSet<HostNo> = chance.of(4).choose(&all, n).into_iter().collect();
-    (from.clone(), all.into_iter().filter(|no| !from.contains(no)).collect())
-}
-
 fn expand_submit(hosts: &[PlannedHost], submit: &Submit) -> Result<Submission, String> {
     let on = select(hosts, std::slice::from_ref(&submit.on))?;
     let on = *on.first().ok_or("no host is asked")?;
@@ -369,7 +305,8 @@ fn expand_workload(hosts: &[PlannedHost], workload: &Workload, duration: Ms, see
     let count = (workload.submit_per_s.max(0.0) * span as f64 / 1000.0) as u64;
     let draw = |n: u64| {
         let chance = Chance::new(seed, "workload").of(n);
-        let at = Ms(SETTLED + span * n / count.max(1) + chance.of(1).between(0, 200));
+        let at = SETTLED + span * n / count.max(1) + chance.of(1).between(0, 200);
+        let at = Ms(at.min(duration.0.saturating_sub(1)));
         let on = hosts[chance.of(2).between(0, hosts.len() as u64 - 1) as usize].no;
         let app = chance.of(3).between(0, u64::from(workload.apps.max(1)) - 1);
         // Of every three apps one is a job.

@@ -28,6 +28,7 @@
 //! assert_eq!((plan.hosts.len(), plan.faults.len()), (2, 1));
 //! ```
 
+mod drawn;
 mod expand;
 mod hosts;
 mod library;
