@@ -197,6 +197,7 @@ impl Mesh {
                     restarting: false,
                     output: b"done".to_vec(),
                     reason: String::new(),
+                    lease_ended: false,
                 };
                 let short = task.command.iter().any(|word| word.contains("true"));
                 let told = [Some(started), short.then_some(ended)];
