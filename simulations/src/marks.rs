@@ -29,6 +29,11 @@ pub const ALL: &[&str] = &[
     "a host cannot start a task",
     "a task keeps running after crashes",
     "a node that comes and goes is waited for",
+    "a node hears of a revocation",
+    "an issuer renews a certificate",
+    "a certificate was renewed",
+    "a certificate is renewed at a gate",
+    "a node only reads, since its certificate has ended",
 ];
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ const MARKS: &[&str] = &[
     "a change waits for what it follows",
     "a dead node is alive again",
     "a long wait before a dial is cut short",
+    "a node hears of a revocation",
     "a node that is held for dead speaks",
     "a repair goes on in another round",
     "a running task is adopted",
@@ -125,6 +126,7 @@ fn the_library_is_whole_and_says_what_it_is_about() {
         FaultKind::Upgrade,
         FaultKind::Reconnect,
         FaultKind::Liar,
+        FaultKind::Revoke,
     ];
     assert_eq!(kinds, all.into(), "every kind of fault is in the library");
 }

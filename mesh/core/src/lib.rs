@@ -13,5 +13,6 @@
 
 pub mod healer;
 pub mod liveness;
+pub mod renewal;
 pub mod repair;
 pub mod topics;

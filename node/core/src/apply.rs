@@ -64,9 +64,11 @@ impl Asked {
 impl Node {
     pub(crate) fn on_request(&mut self, now: Now, id: RequestId, request: Request, out: &mut Vec<Effect>) {
         let result = match request {
-            Request::AppApply(params) => return self.on_write(id, out, |node| node.apply(now, &params)),
-            Request::AppScale(params) => return self.on_write(id, out, |node| node.scale(now, &params)),
-            Request::AppDelete(app) => return self.on_write(id, out, |node| node.delete(now, &app)),
+            Request::AppApply(params) => return self.on_write(now, id, out, |node| node.apply(now, &params)),
+            Request::AppScale(params) => return self.on_write(now, id, out, |node| node.scale(now, &params)),
+            Request::AppDelete(app) => return self.on_write(now, id, out, |node| node.delete(now, &app)),
+            Request::CertRevoke(params) => return self.on_write(now, id, out, |node| node.revoke(now, &params)),
+            Request::CertList(params) => self.cert_list(now, &params),
             Request::TokenCreate(params) => self.create_token(now, &params),
             Request::AppPlan(params) => self.plan(now, &params),
             query => self.query(now, &query),
@@ -75,13 +77,14 @@ impl Node {
     }
 
     /// Refusals are answered at once, what was done when it is durable.
-    fn on_write(
+    fn on_write<T: serde::Serialize>(
         &mut self,
+        now: Now,
         id: RequestId,
         out: &mut Vec<Effect>,
-        write: impl FnOnce(&mut Node) -> Result<(Applied, Vec<Effect>), ApiError>,
+        write: impl FnOnce(&mut Node) -> Result<(T, Vec<Effect>), ApiError>,
     ) {
-        match write(self) {
+        match self.may_write(now).and_then(|()| write(self)) {
             Ok((applied, effects)) => {
                 let result = to_json(&applied);
                 if holm_types::sabotaged!("an acknowledgement comes before the disk") {

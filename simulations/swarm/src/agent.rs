@@ -250,8 +250,11 @@ impl Agent {
             }
             Effect::Stop(id) => self.host.lock().stop(&id, self.elapsed()),
             Effect::Emit(event) => self.record.lock().emitted(self.elapsed(), self.host.lock().no, event),
-            // Nobody enrols here: every host is a member from the start.
-            Effect::Enrolled { .. } => {}
+            Effect::Distrust(distrust) => self.command(NetCommand::Distrust(distrust)),
+            Effect::Present(chain) => self.command(NetCommand::Present(chain)),
+            Effect::PeerRenewed(chain) => self.command(NetCommand::Renewed(chain)),
+            // Nobody enrols here: every host is a member from the start, for ever.
+            Effect::Enrolled { .. } | Effect::Renew { .. } => {}
         }
     }
 

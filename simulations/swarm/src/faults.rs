@@ -25,6 +25,7 @@ pub fn refuse(plan: &Plan) -> Result<(), SwarmError> {
             Trouble::RelayDown { .. } => "relay_down: the product has no relays yet",
             Trouble::GossipStorm { .. } => "gossip_storm: every node of this layer is the real one",
             Trouble::Liar { .. } => "liar: every node of this layer is the real one",
+            Trouble::Revoke { .. } => "revoke: no node of this layer holds the authority's key",
             Trouble::Crash { disk: Disk::Torn | Disk::Wipe | Disk::Stale, .. } => {
                 "crash with a torn, wiped or stale disk: the disk of this layer keeps what was synced and loses the rest"
             }
@@ -85,7 +86,9 @@ impl World {
                 self.strike(hosts, |world, no| world.slow_disk(no, *slow_ms));
                 false
             }
-            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } => false,
+            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } | Trouble::Revoke { .. } => {
+                false
+            }
         };
         Ongoing { before, struck }
     }
@@ -131,7 +134,9 @@ impl World {
             Trouble::SlowDisk { hosts, .. } => self.strike(hosts, |world, no| world.slow_disk(no, 0)),
             Trouble::NatRebind { .. } => now.forgotten > before.forgotten,
             Trouble::Reconnect { .. } => now.resets > before.resets,
-            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } => false,
+            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } | Trouble::Revoke { .. } => {
+                false
+            }
         };
         if fired {
             self.record.lock().fired(fault.trouble.kind());
