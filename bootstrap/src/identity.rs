@@ -4,7 +4,12 @@ use crate::environment;
 use anyhow::{Context as _, Result, ensure};
 use holm_types::{Incarnation, NodeId, cert::CertChain, keys::KeyPair, token::Enrolment};
 use serde::{Deserialize, Serialize};
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
 
 const FILE: &str = "bootstrap.json";
 
@@ -16,6 +21,7 @@ pub struct Identity {
     pub peers: Vec<(NodeId, Vec<String>)>,
     /// This life of the process.
     pub incarnation: Incarnation,
+    file: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -56,7 +62,14 @@ impl Identity {
         // Hex of 32 bytes, as an id is.
         let secret: NodeId = stored.secret.parse().ok().with_context(damaged)?;
         let chain = CertChain::decode(&hex::decode(&stored.chain).with_context(damaged)?)?;
-        Ok(Identity { key: KeyPair::from_secret(&secret.0), chain, peers: stored.peers, incarnation })
+        Ok(Identity { key: KeyPair::from_secret(&secret.0), chain, peers: stored.peers, incarnation, file })
+    }
+
+    /// Keeps a renewed certificate for the next start.
+    pub fn keep(&self, chain: &CertChain) -> Result<()> {
+        let text = fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
+        let stored: Stored = serde_json::from_slice(&text)?;
+        write(&self.file, &Stored { chain: hex::encode(chain.encode()?), ..stored })
     }
 }
 

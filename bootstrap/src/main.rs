@@ -6,6 +6,8 @@
 mod environment;
 mod identity;
 mod meeting;
+mod renewal;
+mod revocations;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};

@@ -1,6 +1,11 @@
 //! Where members meet: connections are kept, gossip is passed on, nothing is remembered.
 
-use crate::{environment::wall, identity::Identity};
+use crate::{
+    environment::wall,
+    identity::Identity,
+    renewal::{self, Renewal},
+    revocations::{self, Revocations},
+};
 use anyhow::{Context as _, Result, bail};
 use holm_mesh_core::{
     healer::{Config, Healer},
@@ -42,10 +47,16 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
     for topic in topics.all() {
         net.handle.try_send(NetCommand::Subscribe(topic));
     }
+    // This server renews nobody's.
+    drop(net.renewals);
+    let mut renewal = Renewal::new(&identity);
+    let mut renewal_look = interval(renewal::LOOK);
+    let mut revocations = Revocations::new(claims.mesh);
+    let mut revocations_ask = interval(revocations::ASK);
     let mut pulse = Pulse {
         node: identity.key.node_id(),
         incarnation: identity.incarnation,
-        chain: identity.chain,
+        chain: identity.chain.clone(),
         seq: 0,
         addresses: Vec::new(),
     };
@@ -67,12 +78,29 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
             event = net.events.recv() => match event {
                 Some(NetEvent::Listening { address }) => pulse.listen(address),
                 Some(event) => {
+                    heed(&mut revocations, &event, &net.handle);
                     join_site(&mut topics, &event, &net.handle);
                     take(&mut healer, event, now());
                 }
                 None => bail!("the network ended"),
             },
             Some(_) = net.enrolments.recv() => {} // Dropped: whoever asks is told that this node does not enrol.
+            chain = renewal.next() => if let Some(chain) = chain {
+                tracing::info!("the certificate was renewed");
+                if let Err(error) = identity.keep(&chain) {
+                    tracing::warn!(error = %format!("{error:#}"), "the renewed certificate is not written down");
+                }
+                net.handle.try_send(NetCommand::Present(chain.clone()));
+                pulse.chain = chain;
+            },
+            _ = revocations_ask.tick() => if let Some((peer, frames)) = revocations.ask() {
+                // Again, should the network's queue have been full when it was news.
+                net.handle.try_send(NetCommand::Distrust(revocations.distrust()));
+                for bytes in frames {
+                    net.handle.try_send(NetCommand::Send { peer, bytes });
+                }
+            },
+            _ = renewal_look.tick() => renewal.look(healer.known()),
             _ = tick.tick() => dial(&mut healer, &net.handle, now()),
             _ = heartbeat.tick() => pulse.beat(&topics.presence(), &net.handle)?,
         }
@@ -111,6 +139,18 @@ impl Pulse {
         };
         net.try_send(NetCommand::Publish { topic: topic.to_owned(), bytes: presence.encode()? });
         Ok(())
+    }
+}
+
+/// Members tell who is none any more.
+fn heed(revocations: &mut Revocations, event: &NetEvent, net: &NetHandle) {
+    match event {
+        NetEvent::PeerUp { node, chain, .. } => revocations.up(*node, chain.clone()),
+        NetEvent::PeerDown { node } => revocations.down(node),
+        NetEvent::Frame { bytes, .. } if revocations.hear(bytes) => {
+            net.try_send(NetCommand::Distrust(revocations.distrust()));
+        }
+        _ => {}
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{
 };
 use holm_types::{
     api::{
-        AppRef, AppRow, AppStatus, Applied, ApplyParams, ListParams, MeshStatus, NodeRow, Page, Plan, Request,
-        ResultParams, ResultRow, ScaleParams, TaskRef, TaskRow, TokenParams,
+        AppRef, AppRow, AppStatus, Applied, ApplyParams, CertRow, ListParams, MeshStatus, NodeRow, Page, Plan, Request,
+        ResultParams, ResultRow, RevokeParams, Revoked, ScaleParams, TaskRef, TaskRow, TokenParams,
     },
     event::Event,
 };
@@ -85,6 +85,8 @@ pub(crate) fn table() -> Vec<Method> {
         call::<ListParams, Page<TaskRow>>("task.list", "Lists the tasks", |p| Ok(Request::TaskList(p))),
         call::<TaskRef, TaskRow>("task.get", "A task", |p| Ok(Request::TaskGet(p))),
         call::<TokenParams, String>("token.create", "Makes a token to join with", |p| Ok(Request::TokenCreate(p))),
+        call::<ListParams, Page<CertRow>>("cert.list", "Lists the certificates", |p| Ok(Request::CertList(p))),
+        call::<RevokeParams, Revoked>("cert.revoke", "Ends a membership", |p| Ok(Request::CertRevoke(p))),
         subscription::<LogsParams, LogsItem>(LOGS, "Output of a task or of an app's tasks", SubscriptionOf::Logs),
         subscription::<EventsParams, Event>(EVENTS, "Events of this node", SubscriptionOf::Events),
         Method {
@@ -100,7 +102,9 @@ pub(crate) fn table() -> Vec<Method> {
 /// How long a method's answer may become.
 pub(crate) fn weight(method: &str) -> Weight {
     match method {
-        "node.list" | "app.get" | "app.list" | "app.result" | "task.list" | "rpc.discover" => Weight::Bulk,
+        "node.list" | "app.get" | "app.list" | "app.result" | "task.list" | "cert.list" | "rpc.discover" => {
+            Weight::Bulk
+        }
         _ => Weight::Brief,
     }
 }

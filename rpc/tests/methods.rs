@@ -4,7 +4,7 @@ mod common;
 
 use common::{Node, label, task};
 use holm_types::{
-    api::{AppRef, ApplyParams, ListParams, Request, ResultParams, ScaleParams, TaskRef, TokenParams},
+    api::{AppRef, ApplyParams, ListParams, Request, ResultParams, RevokeParams, ScaleParams, TaskRef, TokenParams},
     cert::Role,
 };
 use serde_json::{Value, json};
@@ -47,12 +47,24 @@ fn cases() -> Vec<(&'static str, Value, Request)> {
             json!({ "name": "sum", "slot": 4 }),
             Request::AppResult(ResultParams { name: label("sum"), namespace: None, site: None, slot: Some(4) }),
         ),
-        ("task.list", list_json, Request::TaskList(list())),
+        ("task.list", list_json.clone(), Request::TaskList(list())),
+        ("cert.list", list_json, Request::CertList(list())),
+        (
+            "cert.revoke",
+            json!({ "node": "gw-1", "reason": "stolen" }),
+            Request::CertRevoke(RevokeParams { node: "gw-1".into(), reason: Some("stolen".into()) }),
+        ),
         ("task.get", json!({ "id": "web-0-ab" }), Request::TaskGet(TaskRef { id: task("web-0-ab") })),
         (
             "token.create",
             json!({ "role": "edge", "ttl_s": 60 }),
-            Request::TokenCreate(TokenParams { role: Role::Edge, site: None, ttl_s: Some(60), uses: None }),
+            Request::TokenCreate(TokenParams {
+                role: Role::Edge,
+                site: None,
+                ttl_s: Some(60),
+                uses: None,
+                validity_s: None,
+            }),
         ),
     ]
 }

@@ -38,6 +38,11 @@ pub const ALL: &[&str] = &[
     "the loser of a fenced slot stops before the winner runs",
     "the only guard finds its own task running",
     "two ask for one lease and both let go",
+    "a node hears of a revocation",
+    "an issuer renews a certificate",
+    "a certificate was renewed",
+    "a certificate is renewed at a gate",
+    "a node only reads, since its certificate has ended",
 ];
 
 #[cfg(test)]

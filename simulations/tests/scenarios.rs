@@ -32,6 +32,7 @@ const MARKS: &[&str] = &[
     "a task that waits for its lease is not wanted any more",
     "a dead node is alive again",
     "a long wait before a dial is cut short",
+    "a node hears of a revocation",
     "a node that is held for dead speaks",
     "a repair goes on in another round",
     "a running task is adopted",
@@ -133,6 +134,7 @@ fn the_library_is_whole_and_says_what_it_is_about() {
         FaultKind::Upgrade,
         FaultKind::Reconnect,
         FaultKind::Liar,
+        FaultKind::Revoke,
     ];
     assert_eq!(kinds, all.into(), "every kind of fault is in the library");
 }

@@ -11,6 +11,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod certs;
+pub use certs::{CertRow, CertState, RevokeParams, Revoked};
+
 /// Parameters of `app.apply` and `app.plan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -150,6 +153,10 @@ pub struct TokenParams {
     /// How many nodes may join with it (1 to 10,000); 1 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<u32>,
+    /// How long the certificate is good that it buys, in seconds (10 seconds to 10 years); 90 days if absent, 5
+    /// years for an issuer. It is renewed in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity_s: Option<u64>,
 }
 
 /// Answer of `app.apply`, `app.scale` and `app.delete`.
@@ -237,6 +244,9 @@ pub struct NodeRow {
     pub roles: Vec<Role>,
     /// Whether it is there.
     pub state: Liveness,
+    /// Whether it was revoked: it is no member any more.
+    #[serde(default)]
+    pub revoked: bool,
     /// Whether it was ever there, as far as is known here: not if it was enrolled and never came up.
     pub seen: bool,
     /// How this node reaches it.
@@ -496,4 +506,8 @@ pub enum Request {
     TaskGet(TaskRef),
     /// `token.create` -> the token's text
     TokenCreate(TokenParams),
+    /// `cert.list` -> [`Page`] of [`CertRow`]
+    CertList(ListParams),
+    /// `cert.revoke` -> [`Revoked`], once it is durable here.
+    CertRevoke(RevokeParams),
 }

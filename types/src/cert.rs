@@ -1,7 +1,10 @@
 //! Certificates: who is a member of the mesh, where, and as what.
 //!
-//! The authority signs certificates; an issuer that it certified may sign others. A chain is at
-//! most two certificates long: `[subject]`, or `[subject, issuer]`.
+//! The authority signs certificates; an issuer that it certified may sign others, within the limits of
+//! [`Claims::may_certify`]. A chain is at most two certificates long: `[subject]`, or `[subject, issuer]`.
+//!
+//! A certificate has an end. It is renewed when a third of its life is left; peers bear with one that has
+//! ended for another third ([`Claims::borne_until`]), and then let its node in for nothing but a renewal.
 
 use crate::{Label, MeshId, NodeId, Scope, TypeError, Wall, cbor, keys, keys::KeyPair};
 use schemars::JsonSchema;
@@ -90,6 +93,79 @@ impl Claims {
     pub fn home(&self) -> Scope {
         if self.is_keeper() { Scope::Mesh } else { Scope::Site(self.site.clone()) }
     }
+
+    /// Whether the node may certify others.
+    pub fn is_issuer(&self) -> bool {
+        self.roles.contains(&Role::Issuer)
+    }
+
+    /// Whether the node has a say over members that are certified so, as their issuer or to revoke them:
+    /// those of its own site, or of all sites if it is a keeper, too; never over issuers.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_govern(&self, of: &Claims) -> Result<(), TypeError> {
+        let refuse = |why| Err(TypeError::Certificate(why));
+        if !self.is_issuer() {
+            return refuse("its signer is not an issuer");
+        }
+        if of.is_issuer() {
+            return refuse("only the authority makes issuers");
+        }
+        if !self.is_keeper() && of.is_keeper() {
+            return refuse("its issuer is no keeper and may not make keepers");
+        }
+        if !self.is_keeper() && of.site != self.site {
+            return refuse("its issuer may certify its own site only");
+        }
+        Ok(())
+    }
+
+    /// Whether the node may sign a certificate with these claims: those that it has a say over, of another
+    /// node, and never beyond its own end.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_certify(&self, of: &Claims) -> Result<(), TypeError> {
+        self.may_govern(of)?;
+        if of.subject == self.subject {
+            return Err(TypeError::Certificate("an issuer does not certify itself"));
+        }
+        if of.not_after > self.not_after {
+            return Err(TypeError::Certificate("it outlives its issuer's certificate"));
+        }
+        Ok(())
+    }
+
+    /// From its beginning to its end, in seconds.
+    pub fn life(&self) -> u64 {
+        self.not_after.saturating_sub(self.not_before)
+    }
+
+    /// When it should be renewed: a third of its life is left. Seconds since 1970.
+    pub fn renew_from(&self) -> u64 {
+        self.not_after - self.life() / 3
+    }
+
+    /// Until when peers bear with it: a third of its life beyond its end, [`MAX_GRACE_S`] at most. Seconds
+    /// since 1970.
+    pub fn borne_until(&self) -> u64 {
+        self.not_after.saturating_add((self.life() / 3).min(MAX_GRACE_S))
+    }
+}
+
+/// Peers bear with a certificate that has ended no longer than this, in seconds.
+pub const MAX_GRACE_S: u64 = 30 * 86_400;
+
+/// Beginning and end of a certificate that is made at `now` and good for `validity`, all in seconds. Clocks of
+/// new hosts are often behind: it begins a day, or a tenth of its validity, before it was made.
+pub fn term(now: u64, validity: u64) -> (u64, u64) {
+    (now.saturating_sub((validity / 10).min(86_400)), now.saturating_add(validity))
+}
+
+/// The validity that [`term`] was given, of a certificate that lives for `life` seconds.
+pub fn validity_of(life: u64) -> u64 {
+    life - (life / 11).min(86_400)
 }
 
 /// Claims and the signature of the authority or of an issuer.
@@ -119,7 +195,7 @@ impl Certificate {
         Ok(Certificate { claims, signature })
     }
 
-    fn verify(&self, signer: &[u8; 32]) -> Result<(), TypeError> {
+    pub(crate) fn verify(&self, signer: &[u8; 32]) -> Result<(), TypeError> {
         keys::verify("certificate", signer, &signed_bytes(&self.claims)?, &self.signature)
     }
 }
@@ -142,8 +218,23 @@ impl CertChain {
         self.0.first().map(|c| &c.claims).ok_or(TypeError::Certificate("the chain is empty"))
     }
 
+    /// What the issuer's certificate says; none if the authority itself signed.
+    pub fn issuer(&self) -> Option<&Claims> {
+        self.0.get(1).map(|c| &c.claims)
+    }
+
+    /// The subject's own certificate, if the authority itself signed it: with it an issuer proves that it is one.
+    pub fn signed_by_authority(&self) -> Option<&Certificate> {
+        if let [own] = self.0.as_slice() { Some(own) } else { None }
+    }
+
+    /// Until when peers bear with the chain, in seconds since 1970: none of its certificates may be past that.
+    pub fn borne_until(&self) -> u64 {
+        self.0.iter().map(|c| c.claims.borne_until()).min().unwrap_or(0)
+    }
+
     /// Checks everything that does not depend on the time of day: signatures, mesh, length,
-    /// the issuer's role. This is the part that decides whether a *change* of the subject is
+    /// what the issuer may certify. This is the part that decides whether a *change* of the subject is
     /// valid, so that all nodes agree whatever their clocks say.
     ///
     /// # Errors
@@ -159,9 +250,7 @@ impl CertChain {
         match self.0.as_slice() {
             [subject] => subject.verify(&mesh.0)?,
             [subject, issuer] => {
-                if !issuer.claims.roles.contains(&Role::Issuer) {
-                    return Err(TypeError::Certificate("its signer is not an issuer"));
-                }
+                issuer.claims.may_certify(claims)?;
                 issuer.verify(&mesh.0)?;
                 subject.verify(&issuer.claims.subject.0)?;
             }
@@ -171,14 +260,15 @@ impl CertChain {
     }
 
     /// Checks the chain and that every certificate of it is valid at `now`, as the transport
-    /// does with a peer. `slack` forgives clocks that differ.
+    /// does with a peer: one that has ended is borne with for a while ([`Claims::borne_until`]), and `slack`
+    /// forgives clocks that are behind.
     ///
     /// # Errors
     /// Why the chain is refused.
     pub fn verify_at(&self, mesh: &MeshId, now: Wall, slack: std::time::Duration) -> Result<&Claims, TypeError> {
         let claims = self.verify(mesh)?;
         for certificate in &self.0 {
-            if now.seconds() > certificate.claims.not_after.saturating_add(slack.as_secs()) {
+            if now.seconds() > certificate.claims.borne_until() {
                 return Err(TypeError::Certificate("it has expired"));
             }
             if now.seconds().saturating_add(slack.as_secs()) < certificate.claims.not_before {
@@ -254,12 +344,41 @@ mod tests {
     }
 
     #[test]
-    fn validity_is_checked_with_slack() {
+    fn an_issuer_certifies_its_own_site_and_nothing_that_outlives_it() {
+        let (authority, issuer, node) = (key(1), key(2), key(3));
+        let mesh = MeshId(authority.node_id().0);
+        let verdict = |issuing: Claims, leaf: Claims| {
+            let issuing = Certificate::sign(issuing, &authority).unwrap();
+            CertChain::new(vec![Certificate::sign(leaf, &issuer).unwrap(), issuing]).verify(&mesh).is_ok()
+        };
+        let issuing = |roles: &[Role]| claims(&authority, &issuer, roles);
+        let leaf = |roles: &[Role]| claims(&authority, &node, roles);
+        let (plain, keeping) = (issuing(&[Role::Issuer]), issuing(&[Role::Keeper, Role::Issuer]));
+        let elsewhere = Claims { site: "t".parse().unwrap(), ..leaf(&[Role::Edge]) };
+        assert!(verdict(plain.clone(), leaf(&[Role::Edge])) && verdict(plain.clone(), leaf(&[Role::Deployer])));
+        assert!(!verdict(plain.clone(), elsewhere.clone()), "another site");
+        assert!(verdict(keeping.clone(), elsewhere), "a keeper holds all sites");
+        assert!(!verdict(plain.clone(), leaf(&[Role::Keeper])) && verdict(keeping.clone(), leaf(&[Role::Keeper])));
+        assert!(!verdict(keeping.clone(), leaf(&[Role::Issuer])), "only the authority makes issuers");
+        assert!(!verdict(keeping, Claims { not_after: 201, ..leaf(&[Role::Edge]) }), "it outlives its issuer");
+        assert!(!verdict(plain, claims(&authority, &issuer, &[Role::Edge])), "itself");
+    }
+
+    #[test]
+    fn a_renewed_certificate_lives_as_long_as_the_one_before() {
+        for validity in [10, 30, 3_600, 86_400, 864_000, 90 * 86_400, 3_650 * 86_400] {
+            let (from, to) = term(1_000_000_000, validity);
+            assert_eq!(validity_of(to - from), validity);
+        }
+    }
+
+    #[test]
+    fn validity_is_checked_with_grace_and_slack() {
         let (authority, node) = (key(1), key(3));
         let mesh = MeshId(authority.node_id().0);
         let chain = CertChain::new(vec![Certificate::sign(claims(&authority, &node, &[]), &authority).unwrap()]);
         let slack = Duration::from_secs(10);
-        for (at, ok) in [(89, false), (90, true), (150, true), (210, true), (211, false)] {
+        for (at, ok) in [(89, false), (90, true), (150, true), (233, true), (234, false)] {
             assert_eq!(chain.verify_at(&mesh, Wall(at * 1000), slack).is_ok(), ok, "at {at}");
         }
     }

@@ -208,7 +208,7 @@ impl SignedChange {
 
 /// The keys of documents. Each has one place where it is built and one where it is read.
 pub mod keys_of {
-    use crate::{Epoch, NodeId, Slot};
+    use crate::{Digest, Epoch, NodeId, Slot};
 
     /// Assignment of a slot, by the coordinator that decided it.
     pub fn assignment(slot: Slot, epoch: Epoch, writer: &NodeId) -> String {
@@ -249,6 +249,15 @@ pub mod keys_of {
     }
     /// A node's description: [`crate::view::NodeInfo`] as JSON.
     pub const INFO: &str = "info";
+
+    /// What the keys of revocations begin with.
+    pub const REVOCATIONS: &str = "rv/";
+
+    /// An encoded part of a revocation: its key says what it is, so that nothing else can take its place.
+    pub fn revocation(part: &[u8]) -> String {
+        let hash = Digest::of("holm revocation key v1", &[part]);
+        format!("{REVOCATIONS}{}", hex::encode(&hash.0[..16]))
+    }
 
     /// A parsed slot key: what it is, slot, epoch, the writer's mark.
     #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,6 +46,12 @@ pub enum EventKind {
     Merged,
     /// A node was enrolled by this one.
     Enrolled,
+    /// This node's certificate was renewed.
+    Renewed,
+    /// This node's certificate has ended: it only reads until it is renewed.
+    CertificateEnded,
+    /// A node was revoked here, or this node itself.
+    Revoked,
     /// Bad input was refused.
     Rejected,
 }

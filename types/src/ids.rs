@@ -154,6 +154,8 @@ pub enum DocKind {
     App,
     /// Assignments and statuses of up to [`crate::change::SLOTS_PER_GROUP`] slots of an app.
     Tasks,
+    /// Who is no member any more: signed words about one node.
+    Revocation,
     /// A kind of a later version.
     Other(u8),
 }
@@ -164,6 +166,7 @@ impl DocKind {
             DocKind::Node => 1,
             DocKind::App => 2,
             DocKind::Tasks => 3,
+            DocKind::Revocation => 4,
             DocKind::Other(b) => b,
         }
     }
@@ -180,6 +183,11 @@ impl DocId {
     /// The document of a node.
     pub fn node(node: &NodeId) -> DocId {
         DocId::keyed(DocKind::Node, &[&node.0])
+    }
+
+    /// The document of the revocations of a node.
+    pub fn revocation(subject: &NodeId) -> DocId {
+        DocId::keyed(DocKind::Revocation, &[&subject.0])
     }
 
     /// The document of an app, the same wherever it is submitted. Two sites may each have an app of one name.
@@ -201,6 +209,7 @@ impl DocId {
             1 => DocKind::Node,
             2 => DocKind::App,
             3 => DocKind::Tasks,
+            4 => DocKind::Revocation,
             other => DocKind::Other(other),
         }
     }

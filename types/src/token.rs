@@ -35,6 +35,8 @@ pub struct Grant {
     pub not_after: u64,
     /// How many nodes may join with it.
     pub uses: u32,
+    /// How long the certificates are good that it buys, in seconds.
+    pub validity_s: u64,
 }
 
 /// A grant and its issuer's signature. It is a secret: whoever holds it can join.

@@ -1,18 +1,24 @@
-//! Who may write what. Decided from the change and its author's certificate alone, never by a
-//! clock, so that all nodes agree. Kinds and keys of later versions are kept and forwarded;
+//! Who may write what. Decided from the change, its author's certificate and the signed revocations alone,
+//! never by a clock, so that all nodes agree. Kinds and keys of later versions are kept and forwarded;
 //! only a rule named here refuses.
 
-use crate::{error::Refusal, members::Members};
+use crate::{error::Refusal, members::Members, revocations::Revocations};
 use holm_types::{
     DocId, DocKind, MeshId, NodeId, Scope,
     cert::{CertChain, Claims, Role},
     change::{SignedChange, Value, keys_of},
+    revocation::SignedPart,
 };
 
 /// An author's standing with regard to one change.
 pub(crate) enum Standing {
-    /// It may write this. A certificate that the change brings along is a valid one of its author.
-    Allowed(Option<CertChain>),
+    /// It may write this, while it is a member.
+    Allowed {
+        /// A certificate that the change brings along: a verified one of its author.
+        brought: Option<CertChain>,
+        /// Whether it was a member when it wrote this, or a revocation says that this counts.
+        counts: bool,
+    },
     /// Its certificate is not known yet.
     Stranger,
 }
@@ -25,15 +31,21 @@ pub fn may_deploy(roles: &[Role]) -> bool {
     roles.iter().any(|role| matches!(role, Role::Edge | Role::Keeper | Role::Issuer | Role::Deployer))
 }
 
-pub(crate) fn judge(mesh: &MeshId, members: &Members, change: &SignedChange) -> Result<Standing, Refusal> {
+pub(crate) fn judge(
+    mesh: &MeshId,
+    members: &Members,
+    revocations: &Revocations,
+    change: &SignedChange,
+) -> Result<Standing, Refusal> {
     let refuse = |why: &str| Err(Refusal::Authority(why.into()));
     let kind = change.doc.kind();
     let brought = match kind {
         DocKind::Node => judge_node(mesh, members, change)?,
-        DocKind::App | DocKind::Tasks => judge_introduction(mesh, members, change)?,
+        DocKind::App | DocKind::Tasks | DocKind::Revocation => judge_introduction(mesh, members, change)?,
         DocKind::Other(_) => None,
     };
-    let claims = match (&brought, members.get(&change.author)) {
+    let author = members.get(&change.author);
+    let claims = match (&brought, author) {
         (Some(chain), _) => chain.claims().map_err(|e| Refusal::Authority(e.to_string()))?,
         (None, Some(member)) => &member.claims,
         (None, None) => return Ok(Standing::Stranger),
@@ -43,18 +55,45 @@ pub(crate) fn judge(mesh: &MeshId, members: &Members, change: &SignedChange) -> 
     }
     match kind {
         DocKind::Node if change.scope != claims.home() => {
-            refuse("a node's document is at its site, a keeper's everywhere")
+            return refuse("a node's document is at its site, a keeper's everywhere");
         }
-        DocKind::App if !may_deploy(&claims.roles) => refuse("its author has no role that may deploy"),
-        DocKind::Tasks => judge_tasks(change).map(|()| Standing::Allowed(brought)),
-        _ => Ok(Standing::Allowed(brought)),
+        DocKind::App if !may_deploy(&claims.roles) => return refuse("its author has no role that may deploy"),
+        DocKind::Tasks => judge_tasks(change)?,
+        DocKind::Revocation => judge_revocation(mesh, change)?,
+        _ => {}
     }
+    let actor = change.actor().map_err(|_| Refusal::Form("no actor"))?;
+    // A revocation proves itself: it must not fall with who happened to carry it.
+    let counts = kind == DocKind::Revocation
+        || revocations.counts(author, brought.as_ref(), &change.doc, actor, change.change.seq);
+    Ok(Standing::Allowed { brought, counts })
+}
+
+/// A document of revocations holds nothing but well-signed parts, each under the key that its own bytes give:
+/// nothing takes another's place, and nothing is taken back.
+fn judge_revocation(mesh: &MeshId, change: &SignedChange) -> Result<(), Refusal> {
+    let refuse = |why: String| Err(Refusal::Authority(why));
+    if change.scope != Scope::Mesh {
+        return refuse("revocations are for all sites".into());
+    }
+    for op in change.change.ops.iter().filter(|op| !op.key.starts_with(keys_of::INTRODUCTIONS)) {
+        let Some(Value::Bytes(bytes)) = op.value.as_ref().filter(|_| op.key.starts_with(keys_of::REVOCATIONS)) else {
+            return refuse("a document of revocations holds nothing else, and they stay".into());
+        };
+        let part = SignedPart::decode(bytes).map_err(|e| Refusal::Authority(e.to_string()))?;
+        if op.key != keys_of::revocation(bytes) || change.doc != DocId::revocation(&part.subject()) {
+            return refuse("a revocation stands in another's place".into());
+        }
+        part.verify(mesh).map_err(|e| Refusal::Authority(e.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Whether a writer has to bring its certificate along with its first change of a document: one that all
 /// sites hold, of a writer that only its own site knows.
 pub(crate) fn must_introduce_itself(claims: &Claims, scope: &Scope, doc: &DocId) -> bool {
-    *scope == Scope::Mesh && matches!(doc.kind(), DocKind::App | DocKind::Tasks) && !claims.is_keeper()
+    let shared = matches!(doc.kind(), DocKind::App | DocKind::Tasks | DocKind::Revocation);
+    *scope == Scope::Mesh && shared && !claims.is_keeper()
 }
 
 /// A writer may put its own certificate into a document, and nobody else's.

@@ -55,6 +55,14 @@ impl Tree {
         self.root = below;
     }
 
+    /// Rare, so the whole tree is built anew.
+    fn remove(&mut self, doc: &DocId) {
+        if self.docs.remove(&Branch::key(doc)).is_some() {
+            self.inner.clear();
+            self.root = self.build(Branch::ROOT);
+        }
+    }
+
     /// The digest of a branch that is not divided yet, and is now if it has to be.
     fn build(&mut self, branch: Branch) -> DocDigest {
         if self.of(&branch).take(LEAF + 1).count() <= LEAF || branch.depth() == MAX_DEPTH {
@@ -101,6 +109,15 @@ impl Digests {
         }
         if let Some(tree) = self.0.get_mut(scope) {
             tree.set(doc, digest);
+        }
+    }
+
+    /// Nothing is held of a document any more.
+    pub(crate) fn remove(&mut self, scope: &Scope, doc: &DocId) {
+        let Some(tree) = self.0.get_mut(scope) else { return };
+        tree.remove(doc);
+        if tree.docs.is_empty() {
+            self.0.remove(scope);
         }
     }
 
@@ -167,6 +184,20 @@ mod tests {
                 two.set(&Scope::Mesh, &DocId(*id), other);
                 prop_assert_ne!(one.root(&Scope::Mesh), two.root(&Scope::Mesh));
             }
+        }
+
+        #[test]
+        fn what_is_gone_was_never_there(docs in docs(), gone in docs()) {
+            let (mut one, mut two) = (Digests::default(), Digests::default());
+            let gone: Vec<_> = gone.keys().filter(|id| !docs.contains_key(*id)).collect();
+            for (id, digest) in &docs {
+                one.set(&Scope::Mesh, &DocId(*id), *digest);
+                two.set(&Scope::Mesh, &DocId(*id), *digest);
+            }
+            gone.iter().for_each(|id| one.set(&Scope::Mesh, &DocId(**id), [9; 16]));
+            gone.iter().for_each(|id| one.remove(&Scope::Mesh, &DocId(**id)));
+            prop_assert_eq!(one.root(&Scope::Mesh), two.root(&Scope::Mesh));
+            prop_assert_eq!(one.scopes(), two.scopes());
         }
 
         #[test]

@@ -33,6 +33,9 @@ pub enum StateError {
     /// A write by a node that has no certificate yet.
     #[error("this node's own certificate is not known yet: add it, or write it to the node's document first")]
     NotMember,
+    /// The certificate was revoked, or that of its issuer.
+    #[error("the certificate was revoked")]
+    Revoked,
 }
 
 /// Why a change is refused. Decided from the change, its ancestry and the membership alone.

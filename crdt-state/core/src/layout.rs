@@ -76,8 +76,9 @@ pub(crate) const MEMBERS: &[u8] = b"m/";
 /// The incarnation that this state went on to by itself.
 pub(crate) const INCARNATION: &[u8] = b"incarnation";
 
-pub(crate) fn member_key(node: &NodeId) -> Vec<u8> {
-    [MEMBERS, &node.0].concat()
+/// A member has a row for each signer of a certificate of it; the authority's has nothing behind the member.
+pub(crate) fn member_key(node: &NodeId, signer: Option<&NodeId>) -> Vec<u8> {
+    [MEMBERS, &node.0, signer.map_or(&[][..], |signer| &signer.0)].concat()
 }
 
 /// Splits a key into its document and the rest.

@@ -53,6 +53,10 @@
 //! ([`State::quarantined`]). Automerge never sees a peer's bytes: the change is rebuilt from checked
 //! fields, and a panic in it costs no more than loading that document again.
 //!
+//! **Revocation.** A member's end, said in a document like any other. It names the last of the member's changes
+//! that count. What a document holds is the changes that count and the ancestors of these, whether the revocation
+//! or the changes came first: what was applied and counts no more is taken out again.
+//!
 //! **View.** The reduction of all writers' values to what everyone believes ([`State::apps`],
 //! [`State::members`]). A function of the documents alone, kept up to date step by step.
 //!
@@ -86,6 +90,7 @@ mod overlay;
 mod quarantine;
 mod reduce;
 mod registers;
+mod revocations;
 mod state;
 mod store;
 mod validate;
@@ -102,6 +107,6 @@ pub use orphans::{MAX_ORPHAN_BYTES, MAX_ORPHANS};
 pub use quarantine::{MAX_QUARANTINED, Quarantined};
 pub use reduce::life_of;
 pub use registers::{Register, Registers};
-pub use state::{Outcome, State};
+pub use state::{Outcome, State, revocation_ops};
 pub use store::{Batch, Put, Row, StoreError, StoreRead, StoreWrite, Table};
 pub use verdict::verify_batch;

@@ -1,6 +1,6 @@
 //! The members of the mesh: everyone whose certificate this node has seen and verified.
 
-use crate::error::StateError;
+use crate::{error::StateError, revocations::Revocations};
 use holm_types::{
     NodeId,
     cert::{CertChain, Claims},
@@ -17,11 +17,46 @@ pub struct Member {
     pub info: Option<NodeInfo>,
     /// Its certificate with that of its issuer.
     pub chain: CertChain,
+    /// Whether it was one only once: it was revoked, or the issuer that certified it.
+    pub revoked: bool,
+    /// Its last certificate of each signer: any of these may be the one that is left when a signer falls.
+    chains: BTreeMap<Option<NodeId>, CertChain>,
 }
 
-/// All members.
+impl Member {
+    /// Its certificates: the last one of each signer.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = &CertChain> {
+        self.chains.values()
+    }
+}
+
+/// All members, and those that were.
 #[derive(Debug, Default)]
 pub(crate) struct Members(BTreeMap<NodeId, Member>);
+
+/// What two certificates of a node are compared by.
+type Rank = (u64, u64, Vec<u8>);
+
+/// Of two certificates of a node the one that begins last counts, on every node.
+fn rank(chain: &CertChain) -> Result<Rank, StateError> {
+    let claims = chain.claims()?;
+    Ok((claims.not_before, claims.serial, chain.encode()?))
+}
+
+/// The chain that counts now, and whether it has been voided, as all of them have.
+fn choose(
+    chains: &BTreeMap<Option<NodeId>, CertChain>,
+    revocations: &Revocations,
+) -> Result<Option<(CertChain, bool)>, StateError> {
+    let mut best: Option<(bool, Rank, &CertChain)> = None;
+    for chain in chains.values() {
+        let (stands, rank) = (!revocations.voids(chain), rank(chain)?);
+        if best.as_ref().is_none_or(|best| (best.0, &best.1) < (stands, &rank)) {
+            best = Some((stands, rank, chain));
+        }
+    }
+    Ok(best.map(|(stands, _, chain)| (chain.clone(), !stands)))
+}
 
 impl Members {
     pub(crate) fn get(&self, id: &NodeId) -> Option<&Member> {
@@ -32,22 +67,39 @@ impl Members {
         &self.0
     }
 
-    /// Takes note of a verified chain. Of a member's certificates the one that begins last
-    /// counts, on every node. True if that is now this one and was not before.
-    pub(crate) fn learn(&mut self, chain: CertChain) -> Result<bool, StateError> {
-        let claims = chain.claims()?.clone();
-        let known = self.0.get(&claims.subject);
-        if let Some(known) = known {
-            let order = |claims: &Claims, chain: &CertChain| {
-                Ok::<_, StateError>((claims.not_before, claims.serial, chain.encode()?))
-            };
-            if order(&claims, &chain)? <= order(&known.claims, &known.chain)? {
-                return Ok(false);
+    /// Takes note of a verified chain; true if it was not known, nor a later one of its signer.
+    pub(crate) fn learn(&mut self, chain: CertChain, revocations: &Revocations) -> Result<bool, StateError> {
+        let subject = chain.claims()?.subject;
+        let signer = chain.issuer().map(|issuer| issuer.subject);
+        let known = self.0.get(&subject);
+        let old = known.and_then(|member| member.chains.get(&signer));
+        if let Some(old) = old
+            && rank(&chain)? <= rank(old)?
+        {
+            return Ok(false);
+        }
+        let mut chains = known.map(|member| member.chains.clone()).unwrap_or_default();
+        chains.insert(signer, chain);
+        let info = known.and_then(|member| member.info.clone());
+        if let Some((chain, revoked)) = choose(&chains, revocations)? {
+            let claims = chain.claims()?.clone();
+            self.0.insert(subject, Member { claims, info, chain, revoked, chains });
+        }
+        Ok(true)
+    }
+
+    /// Looks at all certificates again, as there are new revocations; gives those for whom something changed.
+    pub(crate) fn review(&mut self, revocations: &Revocations) -> Result<Vec<NodeId>, StateError> {
+        let mut changed = Vec::new();
+        for (id, member) in &mut self.0 {
+            let Some((chain, revoked)) = choose(&member.chains, revocations)? else { continue };
+            if (&chain, revoked) != (&member.chain, member.revoked) {
+                member.claims = chain.claims()?.clone();
+                (member.chain, member.revoked) = (chain, revoked);
+                changed.push(*id);
             }
         }
-        let info = known.and_then(|member| member.info.clone());
-        self.0.insert(claims.subject, Member { claims, info, chain });
-        Ok(true)
+        Ok(changed)
     }
 
     pub(crate) fn describe(&mut self, id: &NodeId, info: Option<NodeInfo>) {

@@ -1,7 +1,7 @@
 //! Changes that cannot be judged yet, held outside automerge, which would keep them without
 //! bound. Anti-entropy brings back whatever is dropped here.
 
-use holm_types::{Digest, NodeId, change::SignedChange};
+use holm_types::{Digest, DocId, NodeId, Scope, change::SignedChange};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Orphans held, at most.
@@ -16,6 +16,14 @@ pub(crate) enum Want {
     Member(NodeId),
 }
 
+/// A change by what its author signed: a liar signs one change for several documents, and none of these may
+/// stand in the way of another.
+type Signed = (Scope, DocId, Digest);
+
+fn signed(change: &SignedChange) -> Signed {
+    (change.scope.clone(), change.doc, change.hash)
+}
+
 struct Orphan {
     change: SignedChange,
     size: usize,
@@ -27,7 +35,7 @@ struct Orphan {
 pub(crate) struct Orphans {
     held: BTreeMap<u64, Orphan>,
     by_want: BTreeMap<Want, BTreeSet<u64>>,
-    by_hash: BTreeMap<Digest, u64>,
+    by_signed: BTreeMap<Signed, u64>,
     ready: VecDeque<SignedChange>,
     bytes: usize,
     next: u64,
@@ -38,19 +46,19 @@ impl Orphans {
         self.held.len()
     }
 
-    pub(crate) fn contains(&self, hash: &Digest) -> bool {
-        self.by_hash.contains_key(hash)
+    pub(crate) fn contains(&self, change: &SignedChange) -> bool {
+        self.by_signed.contains_key(&signed(change))
     }
 
     /// Holds a change of `size` bytes until `want` comes; says how many old ones it pushed out.
     pub(crate) fn hold(&mut self, change: SignedChange, size: usize, want: Want) -> usize {
-        if self.contains(&change.hash) {
+        if self.contains(&change) {
             return 0;
         }
         let number = self.next;
         self.next += 1;
         self.bytes += size;
-        self.by_hash.insert(change.hash, number);
+        self.by_signed.insert(signed(&change), number);
         self.by_want.entry(want).or_default().insert(number);
         self.held.insert(number, Orphan { change, size, want });
         let mut dropped = 0;
@@ -71,6 +79,29 @@ impl Orphans {
         }
     }
 
+    /// A change that waited elsewhere is ready to be judged again.
+    pub(crate) fn ready(&mut self, change: SignedChange) {
+        self.ready.push_back(change);
+    }
+
+    /// The held change of the document of `other` that has this hash.
+    pub(crate) fn beside(&self, other: &SignedChange, hash: Digest) -> Option<&SignedChange> {
+        let number = self.by_signed.get(&(other.scope.clone(), other.doc, hash))?;
+        self.held.get(number).map(|orphan| &orphan.change)
+    }
+
+    /// Takes a change out.
+    pub(crate) fn take(&mut self, change: &SignedChange) -> Option<SignedChange> {
+        let number = *self.by_signed.get(&signed(change))?;
+        self.remove(number).map(|orphan| orphan.change)
+    }
+
+    /// Takes all out, the oldest first.
+    pub(crate) fn drain(&mut self) -> Vec<SignedChange> {
+        let numbers: Vec<u64> = self.held.keys().copied().collect();
+        numbers.into_iter().filter_map(|number| self.remove(number)).map(|orphan| orphan.change).collect()
+    }
+
     pub(crate) fn pop_ready(&mut self) -> Option<SignedChange> {
         self.ready.pop_front()
     }
@@ -78,7 +109,7 @@ impl Orphans {
     fn remove(&mut self, number: u64) -> Option<Orphan> {
         let orphan = self.held.remove(&number)?;
         self.bytes -= orphan.size;
-        self.by_hash.remove(&orphan.change.hash);
+        self.by_signed.remove(&signed(&orphan.change));
         if let Some(numbers) = self.by_want.get_mut(&orphan.want) {
             numbers.remove(&number);
             if numbers.is_empty() {
@@ -93,7 +124,7 @@ impl Orphans {
 mod tests {
     use super::*;
     use holm_types::{
-        ActorId, DocId, Incarnation, MeshId, Scope,
+        ActorId, Incarnation, MeshId,
         change::{Value, WireChange, WireOp},
         keys::KeyPair,
     };
@@ -121,11 +152,24 @@ mod tests {
         let mut pool = Orphans::default();
         let dropped: usize = (0..MAX_ORPHANS as u64 + 5).map(|n| pool.hold(change(n), 100, want(n as u8))).sum();
         assert_eq!((dropped, pool.len()), (5, MAX_ORPHANS));
-        assert!(!pool.contains(&change(4).hash) && pool.contains(&change(5).hash));
+        assert!(!pool.contains(&change(4)) && pool.contains(&change(5)));
         let dropped = pool.hold(change(9_999), MAX_ORPHAN_BYTES - 1_000, want(1));
         assert_eq!(pool.len(), 11, "ten small ones and the large one fit");
         assert_eq!(dropped, MAX_ORPHANS - 10);
         assert!(pool.bytes <= MAX_ORPHAN_BYTES);
+    }
+
+    #[test]
+    fn one_change_signed_for_two_documents_is_held_for_both() {
+        let mut pool = Orphans::default();
+        let (one, mut other) = (change(0), change(0));
+        other.doc = DocId([8; 16]);
+        pool.hold(other.clone(), 10, want(1));
+        assert!(!pool.contains(&one));
+        pool.hold(one.clone(), 10, want(1));
+        assert_eq!(pool.beside(&one, one.hash), Some(&one));
+        assert_eq!(pool.take(&other), Some(other));
+        assert_eq!((pool.len(), pool.bytes), (1, 10));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use holm_state::Outcome;
 use holm_types::{
     ActorId, Digest, DocId, Incarnation, Scope,
     change::{SignedChange, Value, WireChange, WireOp},
+    revocation::Revocation,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -278,4 +279,35 @@ fn one_change_has_one_spelling() {
     assert_eq!(spelled.hash, honest.hash, "the same change for automerge");
     let Outcome::Refused(why) = target.state.apply(spelled, NOW) else { panic!("two spellings") };
     assert!(why.contains("unsorted"), "{why}");
+}
+
+#[test]
+fn a_change_that_is_refused_vouches_for_no_change_of_a_revoked_member() {
+    let (mut a, mut thief, mut liar) = (Peer::new(0), Peer::new(1), Peer::new(2));
+    let late = thief.write(doc(), &[("state", uint(5))]);
+    let said = Revocation {
+        mesh: mesh(),
+        subject: id(1),
+        id: 1,
+        at: 0,
+        reason: String::new(),
+        cut: Vec::new(),
+        keeps: Vec::new(),
+        upholds: Vec::new(),
+    };
+    let ops = holm_state::revocation_ops(&said.sign(None, &authority()).unwrap()).unwrap();
+    a.state.write(&Scope::Mesh, DocId::revocation(&id(1)), ops, NOW).unwrap();
+    let before = a.believes();
+    assert!(matches!(a.receive(&late), Outcome::Refused(_)));
+    liar.receive(&late);
+    let honest = liar.write(doc(), &[("state", uint(6))]);
+    // Built upon the thief's change, and not what the liar saw.
+    let mut wire = honest.change.clone();
+    wire.ops[0].preds.clear();
+    wire.actors.truncate(1);
+    assert!(matches!(a.receive(&sign(wire, 2)), Outcome::Refused(_)));
+    assert_eq!(a.believes(), before, "nothing of the thief's got in with it");
+    // It comes again with one that is valid.
+    assert!(matches!(a.receive(&late), Outcome::Refused(_)));
+    assert_eq!(a.receive(&honest), Outcome::Applied { released: 0 });
 }

@@ -240,6 +240,13 @@ impl Healer {
         ANCHORS.saturating_sub(self.order.anchors_connected)
     }
 
+    /// A peer is no member any more: it is dialled no more.
+    pub fn forget(&mut self, node: &NodeId) -> bool {
+        let Some(peer) = self.peers.remove(node) else { return false };
+        self.order.remove(*node, &peer);
+        true
+    }
+
     /// When [`Healer::tick`] has something to do.
     pub fn deadline(&self) -> Option<Mono> {
         let room = self.order.due.first().filter(|_| self.room() > 0);
@@ -288,6 +295,8 @@ mod tests {
         assert_eq!(healer.deadline(), None);
         healer.disconnected(&PEER, now);
         assert!(healer.deadline().unwrap().since(now) < Duration::from_millis(400));
+        assert!(healer.forget(&PEER) && !healer.forget(&PEER));
+        assert_eq!((healer.deadline(), healer.known().len()), (None, 0), "who is no member is not dialled");
     }
 
     #[test]

@@ -16,5 +16,6 @@
 pub mod healer;
 pub mod lease;
 pub mod liveness;
+pub mod renewal;
 pub mod repair;
 pub mod topics;

@@ -140,6 +140,15 @@ impl Members {
         self.members.insert(node, member);
     }
 
+    /// A node is no member any more: nothing is expected of it.
+    pub fn forget(&mut self, node: &NodeId) {
+        if let Some(member) = self.members.remove(node) {
+            member.due(&self.config).map(|at| self.due.remove(&(at, *node)));
+            self.speakers -= u32::from(member.shares_time());
+        }
+        self.changes.retain(|(changed, _)| changed != node);
+    }
+
     /// A heartbeat of a member. Answers whether it says something new: an older incarnation or
     /// sequence is ignored, so a late or repeated message never brings a node back.
     pub fn heard(&mut self, presence: Presence, now: Mono) -> bool {

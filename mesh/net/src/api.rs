@@ -8,6 +8,7 @@ use crate::{
 use holm_types::{
     Incarnation, Label, MeshId, NodeId, Wall,
     cert::CertChain,
+    distrust::Distrust,
     keys::KeyPair,
     token::{Enrolment, Token},
 };
@@ -87,8 +88,13 @@ pub enum NetCommand {
         /// Which.
         peer: NodeId,
     },
+    /// Close the connections of all whom this names, and let nobody in any more with such a certificate. It
+    /// takes the place of what was said before.
+    Distrust(Arc<Distrust>),
     /// Show this chain on new connections: the certificate was renewed.
     Present(CertChain),
+    /// The certificate of a connected peer was renewed: its connections need not end with the old one.
+    Renewed(CertChain),
 }
 
 /// What the network tells its owner.
@@ -222,6 +228,8 @@ pub struct Net {
     pub streams: mpsc::Receiver<IncomingStream>,
     /// Strangers that show a token. Drop it and the node does not enrol.
     pub enrolments: mpsc::Receiver<EnrolRequest>,
+    /// Members whose certificates have ended. Drop it and the node renews none at its gate.
+    pub renewals: mpsc::Receiver<RenewRequest>,
 }
 
 /// What goes to the network's task.
@@ -268,6 +276,17 @@ pub struct EnrolRequest {
     pub name: Label,
     /// The certificate and first peers, or the text that the host is told.
     pub reply: oneshot::Sender<Result<Enrolment, String>>,
+}
+
+/// A member whose certificate has ended and that wants another one. Answer within [`Limits::greeting_timeout`].
+#[derive(Debug)]
+pub struct RenewRequest {
+    /// The member; the connection has proved its key.
+    pub node: NodeId,
+    /// What it holds: of this mesh, for this key, and not revoked as far as the gate knows.
+    pub chain: CertChain,
+    /// The new certificate, or the text that the member is told.
+    pub reply: oneshot::Sender<Result<CertChain, String>>,
 }
 
 /// Starts the network: opens the listeners, then spawns the task that owns everything into `tasks`.

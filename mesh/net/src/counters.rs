@@ -64,6 +64,8 @@ counters! {
     SurplusClosed = "surplus_closed",
     /// Peers disconnected because their certificate expired.
     ExpiredClosed = "expired_closed",
+    /// Connections closed because the peer's certificate was revoked.
+    RevokedClosed = "revoked_closed",
 }
 
 /// One counter each, shared by every part of the network.

@@ -1,4 +1,4 @@
-//! The joining side of an enrolment: no swarm, one connection, one question.
+//! The asking side of an enrolment or a renewal: no swarm, one connection, one question.
 
 use crate::{
     NetError, address,
@@ -9,7 +9,8 @@ use crate::{
     transport::{self, Link},
 };
 use holm_types::{
-    Label,
+    Label, MeshId, NodeId,
+    cert::CertChain,
     keys::KeyPair,
     token::{Enrolment, Token},
 };
@@ -34,18 +35,49 @@ const PER_ADDRESS: Duration = Duration::from_secs(10);
 /// The issuer refused, with its words; another host answers at its addresses; nobody answers in
 /// time; or the answer is not a certificate of the token's mesh for this key.
 pub async fn enrol(key: &KeyPair, token: &Token, name: &Label, timeout: Duration) -> Result<Enrolment, NetError> {
-    transport::refuse_key_log(std::env::var_os("SSLKEYLOGFILE"))?;
-    let issuer = ids::peer_of(&token.grant.issuer)
-        .ok_or_else(|| NetError::BadEnrolment("the token names no valid issuer key".to_owned()))?;
     let hello = Hello::Enrol { token: token.to_text()?, name: name.clone() }.encode()?;
+    let grant = &token.grant;
+    let enrolment = ask_issuer(key, &grant.issuer, &grant.addresses, &hello, timeout).await?;
+    checked(enrolment, key, &grant.mesh)
+}
+
+/// Asks `issuer` for a certificate in the place of `chain`, whose end peers do not bear with any more: a member that
+/// is not let in gets this and nothing else. At each of `addresses` nothing is said where another key answers.
+///
+/// # Errors
+/// As [`enrol`].
+pub async fn renew(
+    key: &KeyPair,
+    chain: &CertChain,
+    issuer: &NodeId,
+    addresses: &[String],
+    timeout: Duration,
+) -> Result<CertChain, NetError> {
+    let mesh = chain.claims()?.mesh;
+    let hello = Hello::Renew { chain: chain.encode()? }.encode()?;
+    let enrolment = ask_issuer(key, issuer, addresses, &hello, timeout).await?;
+    checked(enrolment, key, &mesh).map(|enrolment| enrolment.chain)
+}
+
+/// Says `hello` at the gate of the issuer, at the first address where it answers.
+async fn ask_issuer(
+    key: &KeyPair,
+    issuer: &NodeId,
+    addresses: &[String],
+    hello: &[u8],
+    timeout: Duration,
+) -> Result<Enrolment, NetError> {
+    transport::refuse_key_log(std::env::var_os("SSLKEYLOGFILE"))?;
+    let issuer =
+        ids::peer_of(issuer).ok_or_else(|| NetError::BadEnrolment("the issuer's key is not valid".to_owned()))?;
     let mut transport = transport::base(&ids::keypair_of(key)?, &Limits::default())?;
     let deadline = Instant::now() + timeout;
     let mut failures = Vec::new();
-    for address in address::for_dialling(issuer, &token.grant.addresses) {
-        let attempt = ask(&mut transport, issuer, address.clone(), &hello);
+    for address in address::for_dialling(issuer, addresses) {
+        let attempt = ask(&mut transport, issuer, address.clone(), hello);
         let limit = deadline.min(Instant::now() + PER_ADDRESS);
         match timeout_at(limit, attempt).await {
-            Ok(Ok(enrolment)) => return checked(enrolment, key, token),
+            Ok(Ok(enrolment)) => return Ok(enrolment),
             // The issuer itself has spoken: another way to it changes nothing.
             Ok(Err(error @ (NetError::Refused(_) | NetError::BadEnrolment(_)))) => return Err(error),
             Ok(Err(error)) => failures.push((address, error)),
@@ -90,9 +122,9 @@ async fn ask(
     }
 }
 
-/// An enrolment is only as good as its certificate: of the token's mesh, for this key.
-fn checked(enrolment: Enrolment, key: &KeyPair, token: &Token) -> Result<Enrolment, NetError> {
-    let claims = enrolment.chain.verify(&token.grant.mesh).map_err(|e| NetError::BadEnrolment(e.to_string()))?;
+/// An enrolment is only as good as its certificate: of the right mesh, for this key.
+fn checked(enrolment: Enrolment, key: &KeyPair, mesh: &MeshId) -> Result<Enrolment, NetError> {
+    let claims = enrolment.chain.verify(mesh).map_err(|e| NetError::BadEnrolment(e.to_string()))?;
     if claims.subject != key.node_id() {
         return Err(NetError::BadEnrolment("the certificate was made for another key".to_owned()));
     }

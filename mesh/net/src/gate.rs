@@ -6,13 +6,14 @@
 //! exist for gossip, frames and the rest. A stranger is told "not a member of this mesh" and learns
 //! neither the mesh nor its name. Enrolment is the one thing served to strangers, and ends here too.
 
+mod doors;
 mod lives;
 mod slots;
 mod talk;
 mod wrap;
 
 use crate::{
-    EnrolRequest,
+    EnrolRequest, RenewRequest,
     counters::{Count, Counters},
     hello::{Answer, Bond, Hello, MAX_HELLO, MAX_WELCOME, NOT_A_MEMBER, clip},
     ids,
@@ -20,7 +21,7 @@ use crate::{
     transport::Link,
 };
 use futures::FutureExt;
-use holm_types::{Incarnation, Label, MeshId, NodeId, TypeError, Wall, cert::CertChain, token::Token};
+use holm_types::{Incarnation, MeshId, NodeId, TypeError, Wall, cert::CertChain, distrust::Distrust};
 use libp2p::{PeerId, core::muxing::StreamMuxerBox};
 use lives::Lives;
 use slots::{Evicted, Slots};
@@ -33,14 +34,13 @@ use std::{
     time::Duration,
 };
 pub(crate) use talk::Talk;
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use tokio::{sync::mpsc, time::timeout};
 pub(crate) use wrap::Gate;
 
 /// Forgiven difference between two nodes' clocks.
 pub(crate) const CLOCK_SLACK: Duration = Duration::from_secs(600);
+/// What somebody is told whose certificate was revoked.
+const REVOKED: &str = "the certificate was revoked";
 /// Keys that may be denied at once.
 const MAX_DENIED: usize = 4096;
 
@@ -96,12 +96,14 @@ pub(crate) struct GateShared {
     pub(crate) clock: Arc<dyn Fn() -> Wall + Send + Sync>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) enrolments: mpsc::Sender<EnrolRequest>,
+    pub(crate) renewals: mpsc::Sender<RenewRequest>,
     pub(crate) lives: Lives,
     chain: Mutex<Vec<u8>>,
     incarnation: Incarnation,
     admitted: Mutex<Admitted>,
     max_admitted: usize,
     denied: Mutex<BTreeSet<NodeId>>,
+    distrust: Mutex<Arc<Distrust>>,
     handshakes: Slots,
     greetings: Slots,
     handshake_timeout: Duration,
@@ -120,7 +122,7 @@ impl GateShared {
         clock: Arc<dyn Fn() -> Wall + Send + Sync>,
         limits: &Limits,
         counters: Arc<Counters>,
-        enrolments: mpsc::Sender<EnrolRequest>,
+        (enrolments, renewals): (mpsc::Sender<EnrolRequest>, mpsc::Sender<RenewRequest>),
         (incarnation, stale): (Incarnation, mpsc::Sender<PeerId>),
     ) -> Result<GateShared, TypeError> {
         Ok(GateShared {
@@ -128,12 +130,14 @@ impl GateShared {
             clock,
             counters,
             enrolments,
+            renewals,
             lives: Lives::new(stale),
             chain: Mutex::new(chain.encode()?),
             incarnation,
             admitted: Mutex::default(),
             max_admitted: 2 * limits.established as usize,
             denied: Mutex::default(),
+            distrust: Mutex::default(),
             handshakes: Slots::new(limits.handshakes),
             greetings: Slots::new(limits.greetings),
             handshake_timeout: limits.handshake_timeout,
@@ -160,6 +164,16 @@ impl GateShared {
 
     pub(crate) fn is_denied(&self, node: &NodeId) -> bool {
         lock(&self.denied).contains(node)
+    }
+
+    /// Whom to let in no more, whatever certificate it shows.
+    pub(crate) fn distrust(&self, distrust: Arc<Distrust>) {
+        *lock(&self.distrust) = distrust;
+    }
+
+    /// Whether a chain was revoked, or its issuer.
+    pub(crate) fn is_void(&self, chain: &CertChain) -> bool {
+        lock(&self.distrust).voids(chain)
     }
 
     /// The chain and the bond with which `peer` last passed.
@@ -199,8 +213,8 @@ impl GateShared {
         if ids::node_of(peer) != Some(subject) {
             return Err(NOT_A_MEMBER.to_owned());
         }
-        if self.is_denied(&subject) {
-            return Err("the certificate was revoked".to_owned());
+        if self.is_denied(&subject) || self.is_void(&chain) {
+            return Err(REVOKED.to_owned());
         }
         chain.verify_at(&self.mesh, (self.clock)(), CLOCK_SLACK).map_err(|e| e.to_string())?;
         Ok(chain)
@@ -220,6 +234,7 @@ impl GateShared {
                 Err(reason) => self.refuse(talk, reason).await,
             },
             Ok(Hello::Enrol { token, name }) => self.enrol(peer, talk, &token, name).await,
+            Ok(Hello::Renew { chain }) => self.renew(peer, talk, &chain).await,
             Err(_) => self.refuse(talk, NOT_A_MEMBER.to_owned()).await,
         }
     }
@@ -244,30 +259,6 @@ impl GateShared {
         self.counters.bump(Count::GateRefused);
         self.answer_and_leave(&mut talk, &Answer::refused(&reason)).await?;
         Err(GateError::Refused(reason))
-    }
-
-    /// Asks the owner of the network about a token and passes its answer on.
-    async fn enrol(&self, peer: PeerId, mut talk: Talk, token: &str, name: Label) -> Result<Link, GateError> {
-        let answer = match self.ask_issuer(peer, token, name).await {
-            Ok(answer) => answer,
-            Err(reason) => Answer::refused(&reason),
-        };
-        let enrolled = matches!(answer, Answer::Enrolled { .. });
-        self.counters.bump(if enrolled { Count::Enrolled } else { Count::EnrolRefused });
-        self.answer_and_leave(&mut talk, &answer).await?;
-        Err(GateError::Enrolment)
-    }
-
-    async fn ask_issuer(&self, peer: PeerId, token: &str, name: Label) -> Result<Answer, String> {
-        let token = Token::from_text(token).map_err(|e| e.to_string())?;
-        let subject = ids::node_of(&peer).ok_or("the key is not ed25519")?;
-        let (reply, answer) = oneshot::channel();
-        self.enrolments.try_send(EnrolRequest { token, subject, name, reply }).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => "busy: try again in a moment",
-            mpsc::error::TrySendError::Closed(_) => "this node does not enrol",
-        })?;
-        let enrolment = answer.await.map_err(|_| "this node does not enrol")??;
-        Ok(Answer::Enrolled { enrolment })
     }
 
     /// The peer must have read the answer before the connection goes, or it would be lost with it.

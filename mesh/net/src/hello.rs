@@ -41,6 +41,12 @@ pub(crate) enum Hello {
     /// I want to become one.
     #[serde(rename = "enrol/1")]
     Enrol { token: String, name: Label },
+    /// My certificate has ended: I want another one.
+    #[serde(rename = "renew/1")]
+    Renew {
+        #[serde(with = "serde_bytes")]
+        chain: Vec<u8>,
+    },
 }
 
 /// What the listening side answers.
@@ -74,7 +80,7 @@ impl Hello {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Hello, TypeError> {
         let hello = cbor::from_canonical("hello", bytes, MAX_HELLO)?;
         match &hello {
-            Hello::Member { chain, .. } if chain.len() > MAX_CHAIN_BYTES => {
+            Hello::Member { chain, .. } | Hello::Renew { chain } if chain.len() > MAX_CHAIN_BYTES => {
                 Err(TypeError::TooLarge { what: "certificate chain", got: chain.len(), max: MAX_CHAIN_BYTES })
             }
             _ => Ok(hello),

@@ -63,9 +63,10 @@ mod transport;
 mod wire;
 
 pub use api::{
-    EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, StreamError, start, start_on,
+    EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, RenewRequest, StreamError, start,
+    start_on,
 };
-pub use enrol::enrol;
+pub use enrol::{enrol, renew};
 pub use error::NetError;
 pub use ground::{Accepted, Sockets, Spawn};
 pub use limits::Limits;

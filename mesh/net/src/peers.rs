@@ -44,7 +44,7 @@ impl Peers {
 
     /// Notes a connection; true when it is the peer's first.
     pub(crate) fn up(&mut self, peer: PeerId, node: NodeId, chain: &CertChain, c: Connection, now: Mono) -> bool {
-        let expires = chain.claims().map_or(Wall(0), |claims| Wall(claims.not_after.saturating_mul(1000)));
+        let expires = ends(chain);
         let entry =
             self.peers.entry(peer).or_insert(Peer { node, expires, connections: Vec::new(), surplus_since: None });
         // A later connection may have shown a renewed certificate.
@@ -54,6 +54,14 @@ impl Peers {
             entry.surplus_since.get_or_insert(now);
         }
         entry.connections.len() == 1
+    }
+
+    /// The certificate of a connected peer was renewed.
+    pub(crate) fn renewed(&mut self, chain: &CertChain) {
+        let Ok(subject) = chain.claims().map(|claims| claims.subject) else { return };
+        for peer in self.peers.values_mut().filter(|peer| peer.node == subject) {
+            peer.expires = peer.expires.max(ends(chain));
+        }
     }
 
     /// Notes the end of a connection; the node, when it was the peer's last.
@@ -88,10 +96,15 @@ impl Peers {
         close
     }
 
-    /// Peers whose certificate expired more than `slack` before `now`.
-    pub(crate) fn expired(&self, now: Wall, slack: Duration) -> Vec<PeerId> {
-        self.peers.iter().filter(|(_, peer)| peer.expires.after(slack) < now).map(|(id, _)| *id).collect()
+    /// Peers whose certificate is borne with no more.
+    pub(crate) fn expired(&self, now: Wall) -> Vec<PeerId> {
+        self.peers.iter().filter(|(_, peer)| peer.expires < now).map(|(id, _)| *id).collect()
     }
+}
+
+/// Until when connections with a peer may stand that has shown this chain.
+fn ends(chain: &CertChain) -> Wall {
+    Wall(chain.borne_until().saturating_add(1).saturating_mul(1000))
 }
 
 #[cfg(test)]
@@ -158,7 +171,7 @@ mod tests {
         let (me, peer) = pair();
         // An empty chain counts as one that expired in 1970.
         let peers = with(me, peer, &[connection(1, true, false)]);
-        assert_eq!(peers.expired(Wall(601_000), Duration::from_secs(600)), [peer]);
-        assert!(peers.expired(Wall(600_000), Duration::from_secs(600)).is_empty());
+        assert_eq!(peers.expired(Wall(1_001)), [peer]);
+        assert!(peers.expired(Wall(1_000)).is_empty());
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     api::Ask,
     behaviour::{Behaviour, BehaviourEvent},
     counters::{Count, Counters},
-    gate::{CLOCK_SLACK, GateShared},
+    gate::GateShared,
     hints::Hints,
     limits::Limits,
     outlet::Outlet,
@@ -104,7 +104,7 @@ impl Task {
                 self.counters.bump(Count::SurplusClosed);
             }
         }
-        for peer in self.peers.expired((self.gate.clock)(), CLOCK_SLACK) {
+        for peer in self.peers.expired((self.gate.clock)()) {
             if self.swarm.disconnect_peer_id(peer).is_ok() {
                 self.counters.bump(Count::ExpiredClosed);
             }

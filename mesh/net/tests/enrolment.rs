@@ -2,10 +2,11 @@
 
 mod support;
 
-use holm_mesh_net::{NetError, NetEvent, enrol};
-use holm_types::{Label, token::Enrolment};
-use std::time::Duration;
-use support::{Authority, Node, QUIC, TCP, connect, key, soon};
+use holm_mesh_net::NetCommand;
+use holm_mesh_net::{NetError, NetEvent, enrol, renew};
+use holm_types::{Label, cert::CertChain, distrust::Distrust, keys::KeyPair, revocation::Signer, token::Enrolment};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use support::{Authority, NOW, Node, QUIC, TCP, connect, key, soon};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -117,4 +118,48 @@ async fn a_certificate_for_another_key_is_not_taken() {
     let (joining, label) = (key(3), name());
     let (answer, ()) = tokio::join!(enrol(&joining, &token, &label, TIMEOUT), serve);
     assert!(matches!(answer, Err(NetError::BadEnrolment(_))));
+}
+
+#[tokio::test]
+async fn a_member_whose_certificate_has_ended_gets_another_one_and_nothing_else() {
+    let authority = Authority::new(1);
+    for listen in [TCP, QUIC] {
+        let mut issuer = authority.node(2, &[listen]).await;
+        let (old, new) = (authority.chain_until(key(3).node_id(), NOW - 3_000), authority.chain(key(3).node_id()));
+        let serve = async {
+            let request = issuer.net.renewals.recv().await.unwrap();
+            assert_eq!((request.node, &request.chain), (key(3).node_id(), &old));
+            request.reply.send(Ok(new.clone())).unwrap();
+        };
+        let member = key(3);
+        let asked = renew(&member, &old, &issuer.id, &issuer.listen, TIMEOUT);
+        let (renewed, ()) = tokio::join!(asked, serve);
+        assert_eq!(renewed.unwrap(), new);
+        let came = std::iter::from_fn(|| issuer.net.events.try_recv().ok());
+        assert!(came.into_iter().all(|e| !matches!(e, NetEvent::PeerUp { .. })), "a renewal is no connection");
+    }
+}
+
+#[tokio::test]
+async fn nobody_renews_anothers_certificate_or_a_revoked_one() {
+    let (authority, other) = (Authority::new(1), Authority::new(8));
+    let mut issuer = authority.node(2, &[TCP]).await;
+    let chain = authority.chain(key(3).node_id());
+    let refused =
+        async |key: &KeyPair, chain: &CertChain| match renew(key, chain, &issuer.id, &issuer.listen, TIMEOUT).await {
+            Err(NetError::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(refused(&key(4), &chain).await, "not a member of this mesh", "with another key");
+    assert_eq!(refused(&key(3), &other.chain(key(3).node_id())).await, "not a member of this mesh", "another mesh's");
+    let mut distrust = Distrust::default();
+    distrust.add(key(3).node_id(), Signer::Authority, &BTreeSet::new());
+    issuer.send(NetCommand::Distrust(Arc::new(distrust)));
+    // The command has been taken once this dial has failed.
+    issuer.send(NetCommand::Dial { peer: issuer.id, addresses: Vec::new() });
+    let me = issuer.id;
+    issuer.until("failed dial", |e| matches!(e, NetEvent::DialFailed { node, .. } if *node == me).then_some(())).await;
+    let why = renew(&key(3), &chain, &issuer.id, &issuer.listen, TIMEOUT).await.unwrap_err();
+    assert!(why.to_string().contains("revoked"), "{why}");
+    assert!(issuer.net.renewals.try_recv().is_err(), "nobody was asked");
 }

@@ -3,8 +3,12 @@
 mod support;
 
 use holm_mesh_net::{Limits, NetCommand, NetConfig, NetError, NetEvent};
-use holm_types::{Incarnation, NodeId};
-use std::{sync::atomic::Ordering, time::Duration};
+use holm_types::{Incarnation, NodeId, distrust::Distrust, revocation::Signer};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use support::{Authority, NOW, Node, QUIC, TCP, connect, key};
 
 /// Publishes numbered messages until one arrives: who is connected may not know our topics yet.
@@ -207,7 +211,8 @@ async fn a_member_whose_certificate_expires_is_disconnected() {
     short.chain = authority.chain_until(key(3).node_id(), NOW + 60);
     let mut b = Node::start(short).await.unwrap();
     connect(&mut a, &mut b).await;
-    authority.clock.store((NOW + 60 + 601) * 1000, Ordering::Relaxed);
+    // Its life is 3,660 seconds, and a third of that is the time that peers bear with it.
+    authority.clock.store((NOW + 60 + 1_222) * 1000, Ordering::Relaxed);
     a.down(b.id).await;
     a.counted("expired_closed", 1).await;
     b.down(a.id).await;
@@ -216,6 +221,59 @@ async fn a_member_whose_certificate_expires_is_disconnected() {
 
     b.send(NetCommand::Present(authority.chain(b.id)));
     connect(&mut b, &mut a).await;
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_certificate_that_was_renewed() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut short = authority.config(3, &[TCP]);
+    short.chain = authority.chain_until(key(3).node_id(), NOW + 60);
+    let mut b = Node::start(short).await.unwrap();
+    let mut c = Node::start(NetConfig {
+        chain: authority.chain_until(key(4).node_id(), NOW + 60),
+        ..authority.config(4, &[TCP])
+    })
+    .await
+    .unwrap();
+    connect(&mut a, &mut b).await;
+    connect(&mut a, &mut c).await;
+    a.send(NetCommand::Renewed(authority.chain(b.id)));
+    authority.clock.store((NOW + 60 + 1_300) * 1000, Ordering::Relaxed);
+    a.down(c.id).await;
+    b.frame(a.id, b"still there?".to_vec());
+    assert_eq!(a.next_frame().await, b"still there?");
+}
+
+#[tokio::test]
+async fn who_is_distrusted_is_cut_off_and_whoever_its_issuer_certified() {
+    let authority = Authority::new(1);
+    let mut a = authority.node(2, &[TCP]).await;
+    let mut b = authority.node(3, &[TCP]).await;
+    let issued = |n| NetConfig { chain: authority.chain_by(&key(9), key(n).node_id()), ..authority.config(n, &[TCP]) };
+    let mut kept = Node::start(issued(4)).await.unwrap();
+    let mut fallen = Node::start(issued(5)).await.unwrap();
+    for peer in [&mut b, &mut kept, &mut fallen] {
+        connect(&mut a, peer).await;
+    }
+    let mut distrust = Distrust::default();
+    distrust.add(b.id, Signer::Authority, &BTreeSet::new());
+    distrust.add(key(9).node_id(), Signer::Authority, &BTreeSet::from([kept.id]));
+    a.send(NetCommand::Distrust(Arc::new(distrust)));
+    a.down(b.id).await;
+    a.down(fallen.id).await;
+    a.counted("revoked_closed", 2).await;
+    for gone in [&mut b, &mut fallen] {
+        gone.down(a.id).await;
+        gone.dial(&a);
+        assert!(gone.dial_error(a.id).await.contains("revoked"));
+    }
+    kept.frame(a.id, b"still there?".to_vec());
+    assert_eq!(a.next_frame().await, b"still there?");
+    // A key that nobody ever saw, certified with the stolen one of the issuer.
+    let minted = Node::start(issued(6)).await.unwrap();
+    a.dial(&minted);
+    assert!(a.dial_error(minted.id).await.contains("revoked"));
 }
 
 #[tokio::test]

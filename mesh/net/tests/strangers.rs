@@ -89,7 +89,7 @@ async fn a_member_of_another_mesh_is_refused_and_learns_nothing() {
 async fn an_expired_certificate_is_refused_on_either_side() {
     let authority = Authority::new(1);
     let mut config = authority.config(3, &[TCP]);
-    config.chain = authority.chain_until(key(3).node_id(), NOW - 601);
+    config.chain = authority.chain_until(key(3).node_id(), NOW - 901);
     let mut expired = Node::start(config).await.unwrap();
     let mut a = authority.node(2, &[TCP]).await;
 

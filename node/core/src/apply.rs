@@ -74,6 +74,11 @@ impl Node {
                 let result = self.delete(now, &app);
                 return self.answer_write(id, result, out);
             }
+            Request::CertRevoke(params) => {
+                let result = self.revoke(now, &params);
+                return self.answer_write(id, result, out);
+            }
+            Request::CertList(params) => self.cert_list(now, &params),
             Request::TokenCreate(params) => self.create_token(now, &params),
             Request::AppPlan(params) => self.plan(now, &params),
             query => self.query(now, &query),
@@ -82,10 +87,10 @@ impl Node {
     }
 
     /// Refusals are answered at once, what was done when it is durable.
-    pub(crate) fn answer_write(
+    pub(crate) fn answer_write<T: serde::Serialize>(
         &mut self,
         id: RequestId,
-        result: Result<(Applied, Vec<Effect>), ApiError>,
+        result: Result<(T, Vec<Effect>), ApiError>,
         out: &mut Vec<Effect>,
     ) {
         match result {
@@ -102,6 +107,7 @@ impl Node {
     }
 
     pub(crate) fn apply(&mut self, now: Now, params: &ApplyParams) -> Result<(Applied, Vec<Effect>), ApiError> {
+        self.may_write(now)?;
         let manifest = read_manifest(params)?;
         let asked = params.idempotency_key.as_deref().map(|key| Asked::of(key, &manifest)).transpose()?;
         if let Some(answer) = asked.as_ref().map_or(Ok(None), |asked| self.answered_before(asked))? {
@@ -156,6 +162,7 @@ impl Node {
     }
 
     fn scale(&mut self, now: Now, params: &ScaleParams) -> Result<(Applied, Vec<Effect>), ApiError> {
+        self.may_write(now)?;
         let mut manifest = self.manifest_of(&params.app())?;
         match manifest.kind {
             AppType::Service => manifest.replicas = Some(params.replicas),
@@ -172,6 +179,7 @@ impl Node {
     }
 
     fn delete(&mut self, now: Now, app: &AppRef) -> Result<(Applied, Vec<Effect>), ApiError> {
+        self.may_write(now)?;
         let (scope, doc) = self.find_app(app)?;
         let current = self.current(&doc);
         let warnings = self.about_removing(&doc);

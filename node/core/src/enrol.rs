@@ -1,13 +1,12 @@
-//! Enrolment: tokens, and the certificates that they buy. Served by the node that holds the
-//! authority's key.
+//! Enrolment: tokens, and the certificates that they buy. Served by issuers, each for those that it may
+//! certify, and by the node that holds the authority's key.
 
 use crate::{Effect, Node, RequestId, apply::to_json};
 use holm_types::{
     Label, NodeId, Now,
     api::{ApiError, TokenParams},
-    cert::{CertChain, Certificate, Claims},
+    cert::{Claims, Role, term},
     event::EventKind,
-    keys::KeyPair,
     token::{Enrolment, Grant, Token},
 };
 use rand::Rng;
@@ -15,21 +14,17 @@ use rand::Rng;
 const DEFAULT_TTL_S: u64 = 3600;
 const MAX_TTL_S: u64 = 30 * 86_400;
 const MAX_USES: u32 = 10_000;
-/// A certificate is good for a year.
-const CERTIFICATE_S: u64 = 365 * 86_400;
-/// Clocks of new hosts are often behind: a certificate is valid a day before it was made.
-const BACKDATE_S: u64 = 86_400;
+/// Certificates are renewed while anybody who may is there. An issuer's, by nobody but the authority, whose key
+/// is offline most of the time.
+const VALIDITY_S: u64 = 90 * 86_400;
+const ISSUER_VALIDITY_S: u64 = 5 * 365 * 86_400;
+const MIN_VALIDITY_S: u64 = 10;
+const MAX_VALIDITY_S: u64 = 10 * 365 * 86_400;
 /// Members told to a new node, at most.
 const MAX_TOLD: usize = 16;
 
 impl Node {
     pub(crate) fn create_token(&mut self, now: Now, params: &TokenParams) -> Result<serde_json::Value, ApiError> {
-        if self.config.authority.is_none() {
-            return Err(ApiError::NotAuthorised(
-                "this node does not hold the mesh's authority key: create tokens on the node where `holm init` ran"
-                    .into(),
-            ));
-        }
         let (ttl, uses) = (params.ttl_s.unwrap_or(DEFAULT_TTL_S), params.uses.unwrap_or(1));
         if ttl == 0 || ttl > MAX_TTL_S {
             return Err(ApiError::Invalid("ttl must be 1 second to 30 days".into()));
@@ -37,6 +32,15 @@ impl Node {
         if uses == 0 || uses > MAX_USES {
             return Err(ApiError::Invalid(format!("uses must be 1 to {MAX_USES}")));
         }
+        let usual = if params.role == Role::Issuer { ISSUER_VALIDITY_S } else { VALIDITY_S };
+        let validity_s = params.validity_s.unwrap_or(usual);
+        if !(MIN_VALIDITY_S..=MAX_VALIDITY_S).contains(&validity_s) {
+            return Err(ApiError::Invalid("validity must be 10 seconds to 10 years".into()));
+        }
+        self.may_write(now)?;
+        let site = params.site.clone().unwrap_or_else(|| self.claims.site.clone());
+        let nobody = Claims { subject: NodeId([0; 32]), ..self.claims_for(now, params.role, site.clone(), 0) };
+        self.certifier(&nobody).map_err(ApiError::NotAuthorised)?;
         if self.listening.is_empty() {
             return Err(ApiError::Busy("this node does not listen yet: try again in a moment".into()));
         }
@@ -47,9 +51,10 @@ impl Node {
             addresses: self.listening.iter().take(8).cloned().collect(),
             id: self.rng.next_u64(),
             role: params.role,
-            site: params.site.clone().unwrap_or_else(|| self.claims.site.clone()),
+            site,
             not_after: now.wall.seconds() + ttl,
             uses,
+            validity_s,
         };
         let token = Token::sign(grant, &self.config.key).and_then(|token| token.to_text());
         to_json(&token.map_err(|e| ApiError::Internal(e.to_string()))?)
@@ -78,12 +83,15 @@ impl Node {
     }
 
     fn enrol(&mut self, now: Now, token: &Token, subject: NodeId, name: &str) -> Result<Enrolment, String> {
-        let authority = self.config.authority.clone().ok_or("this node does not enrol")?;
+        self.may_write(now).map_err(|e| e.to_string())?;
         let grant = token.verify(&self.config.mesh, &self.me, now.wall).map_err(|e| e.to_string())?.clone();
         let name = Label::new("node name", name).map_err(|e| e.to_string())?;
-        let taken = self.state.members().iter().any(|(id, m)| m.claims.name == name && *id != subject);
+        let taken = self.state.members().iter().any(|(id, m)| m.claims.name == name && *id != subject && !m.revoked);
         if taken {
             return Err(format!("a node is already called {name:?}: choose another with --name", name = name.as_str()));
+        }
+        if !self.state.revocations_of(&subject).is_empty() {
+            return Err("this key was revoked: remove its data folder, and join with a new one".to_owned());
         }
         let moved = self
             .state
@@ -96,8 +104,9 @@ impl Node {
                 known.claims.name, known.claims.site
             ));
         }
+        let claims = Claims { subject, name, ..self.claims_for(now, grant.role, grant.site.clone(), grant.validity_s) };
+        let chain = self.certify(claims)?;
         self.count_use(&grant, &subject)?;
-        let chain = self.certify(now, &authority, &grant, subject, name).map_err(|e| e.to_string())?;
         self.state.add_member(chain.clone(), now.wall).map_err(|e| e.to_string())?;
         self.note_members(now.mono);
         Ok(Enrolment { chain, peers: self.told_peers(&grant.site) })
@@ -128,26 +137,10 @@ impl Node {
         }
     }
 
-    fn certify(
-        &mut self,
-        now: Now,
-        authority: &KeyPair,
-        grant: &Grant,
-        subject: NodeId,
-        name: Label,
-    ) -> Result<CertChain, holm_types::TypeError> {
-        let claims = Claims {
-            mesh: self.config.mesh,
-            mesh_name: self.config.mesh_name.clone(),
-            subject,
-            name,
-            site: grant.site.clone(),
-            roles: vec![grant.role],
-            not_before: now.wall.seconds().saturating_sub(BACKDATE_S),
-            not_after: now.wall.seconds() + CERTIFICATE_S,
-            serial: self.rng.next_u64(),
-        };
-        Ok(CertChain::new(vec![Certificate::sign(claims, authority)?]))
+    /// The claims of a node that joins, without its key and name.
+    fn claims_for(&self, now: Now, role: Role, site: Label, validity_s: u64) -> Claims {
+        let (not_before, not_after) = term(now.wall.seconds(), validity_s);
+        Claims { site, roles: vec![role], not_before, not_after, ..self.claims.clone() }
     }
 
     /// Whom a new node at `site` may ask: first those of its site, and the keepers.

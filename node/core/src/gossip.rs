@@ -59,8 +59,12 @@ impl Node {
             .filter(|(key, value)| current(key).as_ref() != Some(value))
             .map(|(key, value)| (key.to_owned(), Some(value)))
             .collect();
-        self.state.add_member(self.config.chain.clone(), now.wall)?;
-        if !ops.is_empty() {
+        match self.state.add_member(self.config.chain.clone(), now.wall) {
+            // It runs on, to tell its owner.
+            Ok(_) | Err(holm_state::StateError::Revoked) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !ops.is_empty() && self.may_write(now).is_ok() {
             self.write(&self.claims.home(), doc, ops, now)?;
         }
         Ok(())
@@ -149,7 +153,7 @@ impl Node {
         {
             return self.count("presence_of_another");
         }
-        let Some(member) = self.state.members().get(&source) else {
+        let Some(member) = self.state.members().get(&source).filter(|member| !member.revoked) else {
             // Until its certificate is known, by an introduction or by repair, it is a stranger.
             return self.count("presence_of_unknown");
         };
@@ -181,7 +185,7 @@ impl Node {
 
     /// Two members that only know a third one in common learn of each other here.
     fn introduce(&mut self, now: Now, source: NodeId, chain: CertChain) -> Option<()> {
-        if self.state.members().contains_key(&source) {
+        if self.state.members().get(&source).is_some_and(|member| member.chain == chain) {
             return Some(());
         }
         let subject = chain.verify(&self.config.mesh).ok()?.subject;

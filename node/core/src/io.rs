@@ -6,11 +6,12 @@ use holm_types::{
     api::{ApiError, Request},
     cert::CertChain,
     change::SignedChange,
+    distrust::Distrust,
     event::Event,
     manifest::RestartPolicy,
     token::{Enrolment, Token},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Correlates a request and its reply.
 pub type RequestId = u64;
@@ -39,6 +40,20 @@ pub enum Input {
         subject: NodeId,
         /// The name that it asks for.
         name: String,
+    },
+    /// A member whose certificate ends, and that peers may let in no more, wants another one.
+    Renew {
+        /// To be given back with the answer.
+        id: RequestId,
+        /// The member, its key proved by the transport.
+        node: NodeId,
+        /// What it holds; verified but for its end.
+        chain: CertChain,
+    },
+    /// What came of [`Effect::Renew`].
+    Renewed {
+        /// The new certificate.
+        chain: CertChain,
     },
     /// The first connection to a member is up.
     PeerUp {
@@ -207,9 +222,9 @@ pub enum Effect {
         /// The answer.
         result: Result<serde_json::Value, ApiError>,
     },
-    /// Answer somebody who wants to join.
+    /// Answer somebody who wants to join, or another certificate.
     Enrolled {
-        /// From [`Input::Enrol`].
+        /// From [`Input::Enrol`] or [`Input::Renew`].
         id: RequestId,
         /// The certificate, or why not.
         result: Result<Enrolment, String>,
@@ -240,6 +255,21 @@ pub enum Effect {
         peer: NodeId,
         /// Where it may listen.
         addresses: Vec<String>,
+    },
+    /// Let nobody in any more whom this names, and close the connections with them.
+    Distrust(Arc<Distrust>),
+    /// Show this certificate from now on, and keep it for the next start.
+    Present(CertChain),
+    /// The certificate of a connected peer was renewed.
+    PeerRenewed(CertChain),
+    /// Ask at the gate of an issuer for a new certificate, then give [`Input::Renewed`] if one came.
+    Renew {
+        /// The issuer.
+        issuer: NodeId,
+        /// Where it may listen.
+        addresses: Vec<String>,
+        /// What this node holds.
+        chain: CertChain,
     },
     /// Start a task.
     Start(StartTask),

@@ -4,7 +4,7 @@
 //! (`holm-mesh-core`), documents (`holm-state`) and the scheduler (`holm-scheduler`).
 //!
 //! ```text
-//! inputs   request · enrolment · peer up, down · gossip · frame · runner event
+//! inputs   request · enrolment, renewal · peer up, down · gossip · frame · runner event
 //!          · verified · persisted · tick
 //! effects  reply · persist · verify · publish · send · dial · start, stop task · lease · emit
 //! ```
@@ -22,6 +22,7 @@
 //! the order in which it came.
 
 mod apply;
+mod certs;
 mod config;
 mod enrol;
 mod fencing;
@@ -32,6 +33,7 @@ mod io;
 mod journal;
 mod lease;
 mod listing;
+mod membership;
 mod merging;
 mod node;
 mod pace;
@@ -40,6 +42,7 @@ mod planning;
 mod postponed;
 mod queries;
 mod replicate;
+mod revoking;
 mod tasks;
 
 pub use config::Config;

@@ -14,11 +14,11 @@ use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
     Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
-    cert::Claims,
+    cert::{CertChain, Claims},
     change::SignedChange,
     event::{Event, EventKind},
     sometimes,
-    view::{Liveness, NodeInfo, NodeView, View},
+    view::{Liveness, NodeView, View},
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -107,6 +107,14 @@ pub struct Node {
     pub(crate) unknown_since: BTreeMap<NodeId, Mono>,
     /// Topics of sites that this keeper has learnt of.
     pub(crate) new_topics: Vec<String>,
+    /// The own certificate ends, and a new one is asked for.
+    pub(crate) awaits_renewal: bool,
+    /// When it is asked for again.
+    pub(crate) renew_at: Mono,
+    /// This node writes nothing: its certificate has ended, or was revoked.
+    pub(crate) reads_only: bool,
+    /// Newer certificates of connected peers.
+    pub(crate) renewed_peers: Vec<CertChain>,
 }
 
 impl Node {
@@ -156,10 +164,16 @@ impl Node {
             last_turn: now.mono,
             unknown_since: BTreeMap::new(),
             new_topics: Vec::new(),
+            awaits_renewal: false,
+            renew_at: now.mono,
+            reads_only: false,
+            renewed_peers: Vec::new(),
             claims,
             state,
             config,
         };
+        node.recall_chain(out);
+        node.reads_only = node.may_write(now).is_err();
         node.describe_self(now)?;
         node.recall_peers(now.mono);
         node.note_all_members(now.mono);
@@ -177,6 +191,8 @@ impl Node {
         match input {
             Input::Request { id, request } => self.on_request(now, id, request, out),
             Input::Enrol { id, token, subject, name } => self.on_enrol(now, id, &token, subject, &name, out),
+            Input::Renew { id, node, chain } => self.on_renew(now, id, node, &chain, out),
+            Input::Renewed { chain } => self.adopt_chain(now, chain, out),
             Input::PeerUp { node, chain, address, relayed } => {
                 self.on_peer_up(now, node, chain, &address, relayed, out)
             }
@@ -224,7 +240,10 @@ impl Node {
     pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.notice_stall(now);
         self.note_changes(now);
+        self.follow_revocations(now, out);
         out.extend(self.new_topics.drain(..).map(Effect::Subscribe));
+        out.extend(self.renewed_peers.drain(..).map(Effect::PeerRenewed));
+        self.watch_certificate(now, out);
         self.watch_members(now, out);
         self.heartbeat(now, out);
         self.heal(now, out);
@@ -265,6 +284,7 @@ impl Node {
             self.tasks.deadline(),
             self.lease_deadline(),
             self.postponed.deadline(),
+            self.renewal_deadline(),
             local,
         ]
         .into_iter()
@@ -279,75 +299,9 @@ impl Node {
             return;
         }
         self.note_members(now.mono);
+        self.note_renewed_peers();
         self.local_dirty = true;
         self.deciding.request(now.mono);
-    }
-
-    /// Takes note of members that are new, or that say something new of themselves.
-    pub(crate) fn note_members(&mut self, now: Mono) {
-        for id in self.state.drain_changed_members() {
-            self.note_member(&id, now);
-        }
-    }
-
-    /// All members are new to a node that has just started.
-    fn note_all_members(&mut self, now: Mono) {
-        self.state.drain_changed_members();
-        let all: Vec<NodeId> = self.state.members().keys().copied().collect();
-        all.iter().for_each(|id| self.note_member(id, now));
-    }
-
-    /// A member that this node should hear is expected to speak.
-    fn note_member(&mut self, id: &NodeId, now: Mono) {
-        let Some(claims) = self.state.members().get(id).map(|member| &member.claims) else { return };
-        if *id != self.me && self.concerns(claims) {
-            if claims.is_keeper() {
-                self.healer.anchor(*id);
-            }
-            let (near, site) = (self.is_near(claims), claims.site.clone());
-            self.members.expect(*id, near, now);
-            if self.claims.is_keeper() {
-                self.new_topics.extend(self.topics.join(&site));
-            }
-        }
-        self.view_node(id);
-    }
-
-    /// Whether this node should know how a member fares: one of the sites that it holds, or a keeper.
-    pub(crate) fn concerns(&self, claims: &Claims) -> bool {
-        claims.is_keeper() || self.claims.holds(&Scope::Site(claims.site.clone()))
-    }
-
-    /// Whether a member hears what this node hears, so that both have to share the time to speak.
-    pub(crate) fn is_near(&self, claims: &Claims) -> bool {
-        claims.is_keeper() || claims.site == self.claims.site
-    }
-
-    /// Makes one of the view's nodes anew, from its certificate, what it says of itself, and how it fares. A member that is of no
-    /// concern, and was never heard, is not in the view.
-    pub(crate) fn view_node(&mut self, id: &NodeId) {
-        let Some(member) = self.state.members().get(id) else { return };
-        let heard = self.members.liveness(id);
-        if heard.is_none() && !self.concerns(&member.claims) {
-            return;
-        }
-        let unknown = || NodeInfo {
-            labels: BTreeMap::new(),
-            capacity: Default::default(),
-            arch: String::new(),
-            version: String::new(),
-        };
-        let node = NodeView {
-            id: *id,
-            name: member.claims.name.clone(),
-            site: member.claims.site.clone(),
-            roles: member.claims.roles.clone(),
-            described: member.info.is_some(),
-            info: member.info.clone().unwrap_or_else(unknown),
-            liveness: if *id == self.me { Liveness::Alive } else { heard.unwrap_or(Liveness::Suspect) },
-            life: self.members.presence(id).map(|presence| presence.incarnation),
-        };
-        self.nodes.insert(*id, node);
     }
 
     fn watch_members(&mut self, now: Now, out: &mut Vec<Effect>) {

@@ -33,7 +33,7 @@ const STRAY_GRACE: Duration = Duration::from_secs(60);
 impl Node {
     /// Runs the scheduler for the apps that this node coordinates.
     pub(crate) fn decide(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if !self.deciding.take(now.mono) || self.is_settling() {
+        if !self.deciding.take(now.mono) || self.reads_only || self.is_settling() {
             return;
         }
         if let Some(until) = self.merging.holds(now.mono) {

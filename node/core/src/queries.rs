@@ -77,6 +77,7 @@ impl Node {
                 site: node.site.clone(),
                 roles: node.roles.clone(),
                 state: node.liveness,
+                revoked: self.state.members().get(id).is_some_and(|member| member.revoked),
                 seen: own || node.described || presence.is_some(),
                 path: match self.peers.get(id) {
                     _ if own => Path::Own,
@@ -221,7 +222,11 @@ pub(crate) fn label_of(text: String) -> Label {
 }
 
 /// One page of rows in the order of their keys; the cursor is the last key of a page.
-fn page<T: Serialize>(mut rows: Vec<T>, params: &ListParams, key: impl Fn(&T) -> String) -> Result<Value, ApiError> {
+pub(crate) fn page<T: Serialize>(
+    mut rows: Vec<T>,
+    params: &ListParams,
+    key: impl Fn(&T) -> String,
+) -> Result<Value, ApiError> {
     let limit = limit_of(params)?;
     rows.sort_by_cached_key(&key);
     if let Some(cursor) = &params.cursor {

@@ -68,6 +68,9 @@ impl Node {
         out: &mut Vec<Effect>,
     ) {
         let claims = chain.claims().ok().filter(|claims| claims.subject == node).cloned();
+        if self.state.is_void(&chain) {
+            return self.count("peer_revoked");
+        }
         // A chain that is known is not verified again: a keeper that restarts meets hundreds.
         let Some(claims) = claims.filter(|_| self.state.add_member(chain, now.wall).is_ok()) else {
             return self.count("peer_without_certificate");
@@ -176,6 +179,7 @@ impl Node {
         let message = match Message::decode(bytes) {
             Ok(message) if peer.claims.holds(message.scope()) && self.claims.holds(message.scope()) => message,
             Ok(_) => return self.count("frame_of_another_scope"),
+            Err(_) if self.on_renewal(now, from, bytes, out) => return,
             Err(_) => return self.count("frame_malformed"),
         };
         if let Message::Changes { scope, changes, more } = message {

@@ -370,7 +370,8 @@ impl Node {
 
     /// Writes the queued statuses, when it is time.
     pub(crate) fn flush_statuses(&mut self, now: Now) {
-        if !self.status_flush.take(now.mono) {
+        // They wait, the last of each task, until this node may write again.
+        if self.reads_only || !self.status_flush.take(now.mono) {
             return;
         }
         for (group, statuses) in std::mem::take(&mut self.tasks.queue) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! identity.key     secret of the node, 32 bytes as hex, mode 0600
-//! authority.key    secret of the mesh, only where `holm init` ran, mode 0600
+//! authority.key    secret of the mesh, where `holm init` ran, until it is taken offline; mode 0600
 //! node.json        certificate, labels, listen addresses, first peers
 //! db/              documents
 //! tasks/           a folder a task
@@ -55,8 +55,12 @@ impl Settings {
             .iter()
             .flat_map(|ip| [format!("/{ip}/tcp/{port}"), format!("/{ip}/udp/{port}/quic-v1")])
             .collect();
-        let chain = chain.encode()?.iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Settings { mesh, chain, labels, listen, peers })
+        Ok(Settings { mesh, chain: hex(chain)?, labels, listen, peers })
+    }
+
+    /// The same with another certificate.
+    pub fn with_chain(self, chain: &CertChain) -> Result<Settings> {
+        Ok(Settings { chain: hex(chain)?, ..self })
     }
 
     /// The certificate chain.
@@ -68,6 +72,10 @@ impl Settings {
         let bytes = bytes.context("the certificate in node.json is damaged: join again with a new token")?;
         Ok(CertChain::decode(&bytes)?)
     }
+}
+
+fn hex(chain: &CertChain) -> Result<String> {
+    Ok(chain.encode()?.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 impl DataDir {
@@ -190,8 +198,8 @@ impl DataDir {
 
 const LOST_IDENTITY: &str = "restore it from a backup; without one, move this folder away and join again with a new token and \
     another --name: what is lost is this node's identity, and others take over its tasks";
-const LOST_AUTHORITY: &str = "restore it from the copy that is kept offline. Without one, remove the file: the mesh goes on, but \
-    this node can make no tokens any more";
+const LOST_AUTHORITY: &str = "restore it from the copy that is kept offline. Without one, remove the file: the mesh goes on, and its \
+    issuers enrol, renew and revoke, but no new issuers can be made";
 
 fn read_key(path: &Path, remedy: &str) -> Result<KeyPair> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {} ({remedy})", path.display()))?;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     SimError,
     judge::Judges,
-    scenario::{HostNo, Ms, Plan, PlannedHost},
+    scenario::{HostNo, Ms, Plan, PlannedFault, PlannedHost, Trouble},
 };
 use holm_node_core::{Effect, Input, Node, RequestId};
 use holm_state::{Batch, StoreWrite as _};
@@ -138,7 +138,12 @@ impl Engine {
         let sites = self.sites.len() as u32;
         let site = *self.sites.entry(planned.site.clone()).or_insert(sites);
         self.links.add_host(planned.no, site);
-        let host = Host::new(&self.authority, planned, self.plan.seed)?;
+        let no = planned.no;
+        let mut host = Host::new(&self.authority, planned, self.plan.seed)?;
+        let revokes = |fault: &PlannedFault| matches!(fault.trouble, Trouble::Revoke { by, .. } if by == no);
+        if self.plan.faults.iter().any(revokes) {
+            host.config.authority = Some(self.authority.clone());
+        }
         self.ids.insert(host.id, index);
         self.hosts.push(host);
         self.visited.push(0);
@@ -361,7 +366,9 @@ impl Engine {
                 let what = format!("{:?}", event.kind);
                 self.note(Some(host), &what, &detail);
             }
-            Effect::Enrolled { .. } => {}
+            Effect::Distrust(distrust) => self.distrust(host, distrust),
+            // Certificates do not end in the simulated world.
+            Effect::Enrolled { .. } | Effect::Present(_) | Effect::PeerRenewed(_) | Effect::Renew { .. } => {}
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     judge::rest,
     scenario::{Disk, HostNo, Nat, PlannedFault, Step, Trouble, random::Chance},
 };
+use holm_types::api::{Request, RevokeParams};
 use std::collections::BTreeSet;
 
 /// Storms and liars act so often.
@@ -94,6 +95,7 @@ impl Engine {
             }
             Trouble::Upgrade { .. } => hosts.iter().filter(|h| self.upgrade(**h)).count(),
             Trouble::Reconnect { .. } => hosts.iter().map(|h| self.reset_connections(*h)).sum(),
+            Trouble::Revoke { by, .. } => hosts.iter().filter(|h| self.revoke(*by, **h)).count(),
         };
         if did > 0 {
             self.record.fired(fault.trouble.kind());
@@ -126,7 +128,10 @@ impl Engine {
                 self.hosts[*h].slow_disk = self.hosts[*h].slow_disk.saturating_sub(slow_ms * 1_000);
             }),
             Trouble::GossipStorm { .. } | Trouble::Liar { .. } => self.storms = self.storms.saturating_sub(1),
-            Trouble::ClockJump { .. } | Trouble::NatRebind { .. } | Trouble::Reconnect { .. } => {}
+            Trouble::ClockJump { .. }
+            | Trouble::NatRebind { .. }
+            | Trouble::Reconnect { .. }
+            | Trouble::Revoke { .. } => {}
         }
         self.look_at_connections();
         let heal = self.record.healed(self.now, fault.trouble.kind());
@@ -263,6 +268,15 @@ impl Engine {
             }
         }
         far.len()
+    }
+
+    /// A host revokes another one; false if it is not there to do so.
+    fn revoke(&mut self, by: HostNo, host: HostIndex) -> bool {
+        let Some(by) = self.index_of_no(by).filter(|by| self.hosts[*by].answers()) else { return false };
+        let node = self.hosts[host].id.to_string();
+        self.judges.revoked(host, self.hosts[host].id);
+        self.request(by, Request::CertRevoke(RevokeParams { node, reason: None }), None);
+        true
     }
 
     fn reset_connections(&mut self, host: HostIndex) -> usize {

@@ -16,6 +16,7 @@ use holm_state::{Batch, StoreRead as _, StoreWrite as _, Table};
 use holm_types::{
     Incarnation, MeshId, NodeId, Now, TypeError, Wall,
     cert::{CertChain, Certificate, Claims, Role},
+    distrust::Distrust,
     keys::KeyPair,
     manifest::Amounts,
     view::NodeInfo,
@@ -84,6 +85,8 @@ pub(crate) struct Host {
     pub(crate) overheard: VecDeque<(TopicNo, HostIndex, Arc<[u8]>)>,
     pub(crate) backup: Option<Backup>,
     pub(crate) version: u32,
+    /// Whom its gate lets in no more.
+    pub(crate) distrust: Arc<Distrust>,
 }
 
 impl Host {
@@ -117,6 +120,7 @@ impl Host {
             overheard: VecDeque::new(),
             backup: None,
             version: 0,
+            distrust: Arc::default(),
         })
     }
 
@@ -185,6 +189,7 @@ impl Host {
     /// The agent is gone: what it held in memory is lost.
     pub(crate) fn stop_agent(&mut self) {
         self.node = None;
+        self.distrust = Arc::default();
         self.topics.clear();
         self.neighbours.clear();
         self.choices.clear();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::scenario::random::mix;
 use holm_node_core::Input;
-use holm_types::NodeId;
+use holm_types::{NodeId, distrust::Distrust};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
@@ -41,6 +41,9 @@ impl Engine {
         if !both || !self.links.open_both_ways(from, to) {
             return self.record.count("dials_failed", 1);
         }
+        if self.refuses(from, to) || self.refuses(to, from) {
+            return self.record.count("dials_refused", 1);
+        }
         let relay = match self.route(from, to) {
             Some(relay) => relay,
             None => return self.record.count("dials_unroutable", 1),
@@ -50,6 +53,19 @@ impl Engine {
         let lives = (self.hosts[from].life, self.hosts[to].life);
         self.attach(from, to, no, lives.1, relay);
         self.attach(to, from, no, lives.0, relay);
+    }
+
+    /// Whether the gate of a host lets another one in no more.
+    fn refuses(&self, host: HostIndex, peer: HostIndex) -> bool {
+        self.hosts[host].distrust.voids(&self.hosts[peer].config.chain)
+    }
+
+    /// A host trusts some no more: it closes its connections with them.
+    pub(super) fn distrust(&mut self, host: HostIndex, distrust: Arc<Distrust>) {
+        self.hosts[host].distrust = distrust;
+        let peers = self.hosts[host].ends.keys().copied();
+        let cut: Vec<HostIndex> = peers.filter(|peer| self.refuses(host, *peer)).collect();
+        cut.into_iter().for_each(|peer| self.detach(host, peer, true));
     }
 
     /// The way to another host: direct (`Some(None)`), over a relay, or none.

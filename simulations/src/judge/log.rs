@@ -9,7 +9,7 @@ use crate::{
 };
 use holm_state::{Batch, StoreRead as _, Table};
 use holm_types::{
-    ActorId, Digest, DocId,
+    ActorId, Digest, DocId, NodeId,
     change::{SignedChange, Value},
     view::TaskStatus,
 };
@@ -77,6 +77,8 @@ pub(crate) struct Log {
     held: Vec<Held>,
     acknowledged: Vec<Acknowledged>,
     lies: BTreeSet<u64>,
+    /// Hosts that were revoked.
+    revoked: BTreeMap<usize, NodeId>,
     /// When which disk was replaced last.
     replaced: BTreeMap<usize, At>,
     now: At,
@@ -87,6 +89,10 @@ impl Log {
         self.held.push(Held::default());
     }
 
+    pub(crate) fn revoked(&mut self, host: usize, id: NodeId) {
+        self.revoked.insert(host, id);
+    }
+
     pub(crate) fn lied(&mut self, bytes: &[u8]) {
         self.lies.insert(print_of(bytes));
     }
@@ -94,6 +100,9 @@ impl Log {
     pub(crate) fn written(&mut self, verdicts: &mut Verdicts, at: At, host: usize, there: &Host, batch: &Batch) {
         self.now = at;
         for (table, key, value) in &batch.puts {
+            if let (Table::Changes, Ok(key), None) = (table, RowKey::try_from(key.as_slice()), value) {
+                self.taken_out(verdicts, at, host, there, &key);
+            }
             let (Table::Changes, Ok(key), Some(row)) = (table, RowKey::try_from(key.as_slice()), value) else {
                 continue;
             };
@@ -123,6 +132,21 @@ impl Log {
                     );
                     verdicts.violate(Invariant::OneChangeASequence, at, vec![there.plan.no], detail);
                 }
+            }
+        }
+    }
+
+    /// A change is in the log of a host no more: only those of revoked members ever go.
+    fn taken_out(&mut self, verdicts: &mut Verdicts, at: At, host: usize, there: &Host, key: &RowKey) {
+        let (tip, seq) = tip_of(key);
+        if !self.is_of_revoked(&tip) {
+            let detail = format!("{} has taken change {} out of its log", there.plan.name, hex(key));
+            verdicts.violate(Invariant::HeadsNeverRegress, at, vec![there.plan.no], detail);
+        }
+        let held = &mut self.held[host];
+        for tips in [&mut held.tips, &mut held.synced] {
+            if let Some(last) = tips.get_mut(&tip) {
+                *last = (*last).min(seq - 1);
             }
         }
     }
@@ -218,8 +242,14 @@ impl Log {
             }
         }
         self.held[host].tips = tips;
-        let tips: Vec<(Tip, u64)> = self.held[host].tips.iter().map(|(tip, seq)| (*tip, *seq)).collect();
+        let tips = self.held[host].tips.iter().map(|(tip, seq)| (*tip, *seq));
+        let tips: Vec<(Tip, u64)> = tips.filter(|(tip, _)| !self.is_of_revoked(tip)).collect();
         look(verdicts, at, there, &tips);
+    }
+
+    /// Whether a change may be gone from memory before the disk knows.
+    fn is_of_revoked(&self, tip: &Tip) -> bool {
+        self.revoked.values().any(|id| actor_of(tip).belongs_to(id))
     }
 
     /// Some documents of each node are compared with what its disk was given.
@@ -231,6 +261,7 @@ impl Log {
             let range = held.tips.range::<Tip, _>((after, std::ops::Bound::Unbounded));
             let tips: Vec<(Tip, u64)> = range.take(LOOKED_AT).map(|(tip, seq)| (*tip, *seq)).collect();
             held.cursor = tips.last().map(|(tip, _)| *tip);
+            let tips: Vec<(Tip, u64)> = tips.into_iter().filter(|(tip, _)| !self.is_of_revoked(tip)).collect();
             look(verdicts, at, there, &tips);
         }
     }
@@ -248,6 +279,11 @@ impl Log {
             for row in &acknowledged.rows {
                 let holds = |host: &Host| host.disk.get(Table::Changes, row).is_ok_and(|row| row.is_some());
                 if core.iter().all(|host| holds(&hosts[*host])) {
+                    continue;
+                }
+                // Of what a revoked host acknowledged, the fleet keeps what it has seen in time.
+                if self.revoked.contains_key(&acknowledged.by) && !core.iter().any(|host| holds(&hosts[*host])) {
+                    lost += 1;
                     continue;
                 }
                 let replaced = self.replaced.get(&acknowledged.by).is_some_and(|at| *at >= acknowledged.at);

@@ -18,7 +18,7 @@ use crate::{
 };
 use holm_node_core::StartTask;
 use holm_state::Batch;
-use holm_types::{TaskId, event::Event};
+use holm_types::{NodeId, TaskId, event::Event};
 pub(crate) use verdicts::Verdicts;
 
 type At = u64;
@@ -68,6 +68,11 @@ impl Judges {
         answer: &serde_json::Value,
     ) {
         self.log.acknowledged(&mut self.verdicts, at, host, there, &submission.app, answer);
+    }
+
+    /// A host is revoked: what it wrote since may be taken out of the logs of others, and what it acknowledged.
+    pub(crate) fn revoked(&mut self, host: usize, id: NodeId) {
+        self.log.revoked(host, id);
     }
 
     /// A liar sends this.

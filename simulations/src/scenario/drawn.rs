@@ -81,6 +81,10 @@ fn draw_trouble(hosts: &[PlannedHost], kind: FaultKind, chance: Chance) -> Troub
         FaultKind::Upgrade => Trouble::Upgrade { hosts: one() },
         FaultKind::Reconnect => Trouble::Reconnect { hosts: few() },
         FaultKind::Liar => Trouble::Liar { hosts: one(), per_s: 20 },
+        FaultKind::Revoke => {
+            let by = all.first().copied().unwrap_or(HostNo(0));
+            Trouble::Revoke { hosts: one().into_iter().filter(|host| *host != by).collect(), by }
+        }
     }
 }
 

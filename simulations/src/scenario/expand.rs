@@ -62,7 +62,12 @@ impl Scenario {
             let why = format!("more than {EVENTS_MAX} faults or submissions: make it shorter or slower");
             return Err(self.invalid("scenario".into(), why));
         }
-        let core = self.core(&hosts, seed);
+        let mut core = self.core(&hosts, seed);
+        for fault in &faults {
+            if let Trouble::Revoke { hosts, .. } = &fault.trouble {
+                core.retain(|host| !hosts.contains(host));
+            }
+        }
         Ok(Plan {
             name: self.name.clone(),
             backend: self.backend,
@@ -250,6 +255,13 @@ fn trouble_of(hosts: &[PlannedHost], fault: &Fault, chance: Chance) -> Result<Tr
         FaultKind::Upgrade => Trouble::Upgrade { hosts: befallen()? },
         FaultKind::Reconnect => Trouble::Reconnect { hosts: befallen()? },
         FaultKind::Liar => Trouble::Liar { hosts: befallen()?, per_s: fault.per_s.unwrap_or(20) },
+        FaultKind::Revoke => {
+            let (hosts, by) = (befallen()?, hosts.first().map_or(HostNo(0), |first| first.no));
+            if hosts.contains(&by) {
+                return Err("the first host revokes the others, not itself".into());
+            }
+            Trouble::Revoke { hosts, by }
+        }
     })
 }
 

@@ -13,6 +13,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("gossip_storm", include_str!("../../scenarios/gossip_storm.toml")),
     ("half_open_link", include_str!("../../scenarios/half_open_link.toml")),
     ("job_during_faults", include_str!("../../scenarios/job_during_faults.toml")),
+    ("stolen_and_revoked", include_str!("../../scenarios/stolen_and_revoked.toml")),
     ("liar_node", include_str!("../../scenarios/liar_node.toml")),
     ("majority_healed", include_str!("../../scenarios/majority_healed.toml")),
     ("mass_reconnect", include_str!("../../scenarios/mass_reconnect.toml")),

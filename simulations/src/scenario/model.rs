@@ -371,6 +371,8 @@ pub enum FaultKind {
     Reconnect,
     /// Hosts of a member that was taken over: garbage, forged and replayed changes.
     Liar,
+    /// The first host revokes others, for good: nothing is asked of them at the end.
+    Revoke,
 }
 
 /// Faults drawn from the seed.

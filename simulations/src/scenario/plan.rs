@@ -125,6 +125,8 @@ pub enum Trouble {
     Reconnect { hosts: BTreeSet<HostNo> },
     /// They send what no honest member sends.
     Liar { hosts: BTreeSet<HostNo>, per_s: u32 },
+    /// `by` revokes them.
+    Revoke { hosts: BTreeSet<HostNo>, by: HostNo },
 }
 
 impl Trouble {
@@ -144,6 +146,7 @@ impl Trouble {
             Trouble::Upgrade { .. } => FaultKind::Upgrade,
             Trouble::Reconnect { .. } => FaultKind::Reconnect,
             Trouble::Liar { .. } => FaultKind::Liar,
+            Trouble::Revoke { .. } => FaultKind::Revoke,
         }
     }
 
@@ -162,7 +165,8 @@ impl Trouble {
             | Trouble::GossipStorm { hosts, .. }
             | Trouble::Upgrade { hosts }
             | Trouble::Reconnect { hosts }
-            | Trouble::Liar { hosts, .. } => hosts.clone(),
+            | Trouble::Liar { hosts, .. }
+            | Trouble::Revoke { hosts, .. } => hosts.clone(),
         }
     }
 }

@@ -18,7 +18,8 @@ pub enum Step {
 impl Plan {
     /// Whether a fault befalls only hosts that nothing is asked of at the end: then it goes on to the end.
     pub fn lingers(&self, fault: &PlannedFault) -> bool {
-        fault.trouble.hosts().is_disjoint(&self.core)
+        // A revocation is over once it was said: what follows from it is how the fleet is now.
+        !matches!(fault.trouble, Trouble::Revoke { .. }) && fault.trouble.hosts().is_disjoint(&self.core)
     }
 
     /// All steps, in the order of the plan's lists; those of one time happen in this order. No fault ends later

@@ -37,7 +37,8 @@ fn only(trouble: &mut Trouble, there: &BTreeSet<HostNo>) {
         | Trouble::GossipStorm { hosts, .. }
         | Trouble::Upgrade { hosts }
         | Trouble::Reconnect { hosts }
-        | Trouble::Liar { hosts, .. } => keep(hosts),
+        | Trouble::Liar { hosts, .. }
+        | Trouble::Revoke { hosts, .. } => keep(hosts),
     }
 }
 

@@ -35,7 +35,11 @@ const GROUPS: usize = 40;
 /// # Errors
 /// No scenario can say it.
 pub fn retell(plan: &Plan, seed: u64, about: &str) -> Result<String, NotTold> {
-    if plan.core.len() != plan.hosts.len() {
+    // Of revoked hosts no scenario asks to come to rest.
+    let revoked = |no: &HostNo| {
+        plan.faults.iter().any(|fault| matches!(&fault.trouble, Trouble::Revoke { hosts, .. } if hosts.contains(no)))
+    };
+    if plan.hosts.iter().any(|host| !plan.core.contains(&host.no) && !revoked(&host.no)) {
         return Err(NotTold::Core);
     }
     let names = Names::of(plan)?;
@@ -254,7 +258,8 @@ fn write_fault(out: &mut String, names: &Names<'_>, fault: &PlannedFault) -> std
         | Trouble::RelayDown { .. }
         | Trouble::NatRebind { .. }
         | Trouble::Upgrade { .. }
-        | Trouble::Reconnect { .. } => {}
+        | Trouble::Reconnect { .. }
+        | Trouble::Revoke { .. } => {}
     }
     writeln!(out, "hosts = {}", names.hosts(&fault.trouble.hosts()))
 }

@@ -156,6 +156,7 @@ pub fn trouble(plan: &Plan, trouble: &Trouble) -> String {
         }
         Trouble::Upgrade { .. } => format!("the agent on {hosts} is replaced by another version, tasks run on"),
         Trouble::Reconnect { .. } => format!("all connections of {hosts} are reset"),
+        Trouble::Revoke { .. } => format!("the membership of {hosts} is revoked, for good"),
         Trouble::Liar { per_s, .. } => format!("{}: {per_s} false messages a second", they.verb("lies", "lie")),
     }
 }

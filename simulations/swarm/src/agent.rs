@@ -257,8 +257,11 @@ impl Agent {
                 self.take_runner(said);
             }
             Effect::Emit(event) => self.fleet.lock().emitted(host, at, &event),
-            // Nobody enrols here: every host is a member from the start.
-            Effect::Enrolled { .. } => {}
+            Effect::Distrust(distrust) => self.command(NetCommand::Distrust(distrust)),
+            Effect::Present(chain) => self.command(NetCommand::Present(chain)),
+            Effect::PeerRenewed(chain) => self.command(NetCommand::Renewed(chain)),
+            // Nobody enrols here: every host is a member from the start, for ever.
+            Effect::Enrolled { .. } | Effect::Renew { .. } => {}
         }
     }
 

@@ -22,6 +22,7 @@ pub fn refuse(plan: &Plan) -> Result<(), SwarmError> {
             Trouble::RelayDown { .. } => "relay_down: the product has no relays yet",
             Trouble::GossipStorm { .. } => "gossip_storm: every node of this layer is the real one",
             Trouble::Liar { .. } => "liar: every node of this layer is the real one",
+            Trouble::Revoke { .. } => "revoke: no node of this layer holds the authority's key",
             _ => continue,
         };
         return Err(SwarmError::Refused(format!("{why} (the fault at {} ms)", fault.at.0)));
@@ -72,7 +73,7 @@ impl World {
                 fleet.slow_disk(host, micros(*slow_ms));
                 fleet.is_up(host)
             }),
-            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } => false,
+            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } | Trouble::Revoke { .. } => false,
         };
         Ongoing { before, struck }
     }
@@ -119,7 +120,9 @@ impl World {
             }
             Trouble::NatRebind { .. } => now.forgotten > before.forgotten,
             Trouble::Reconnect { .. } => now.resets > before.resets,
-            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } => false,
+            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } | Trouble::Revoke { .. } => {
+                false
+            }
         };
         let at = self.at();
         let mut fleet = self.fleet.lock();

@@ -85,13 +85,18 @@ impl Views {
         doc: &DocId,
         keys: impl Iterator<Item = &'k str>,
     ) -> Option<DocId> {
-        let registers = source.registers(doc)?;
-        let of = match self.tasks.entry(*doc) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => {
-                let of = registers.get(TASKS_APP)?.iter().find_map(|register| TasksOf::read(&register.value))?;
+        let of = match (self.tasks.get(doc), source.registers(doc)) {
+            (Some(of), Some(_)) => of.clone(),
+            (Some(of), None) => {
+                let of = of.clone();
+                self.forget_tasks(doc, &of);
+                of
+            }
+            (None, registers) => {
+                let of = registers?.get(TASKS_APP)?.iter().find_map(|register| TasksOf::read(&register.value))?;
                 self.groups.entry((of.app, of.generation, of.group)).or_default().insert(*doc);
-                new.insert(of)
+                self.tasks.insert(*doc, of.clone());
+                of
             }
         };
         let app = of.app;
@@ -103,6 +108,18 @@ impl Views {
             }
         }
         Some(app)
+    }
+
+    /// Nothing is left of a tasks document.
+    fn forget_tasks(&mut self, doc: &DocId, of: &TasksOf) {
+        self.tasks.remove(doc);
+        let group = (of.app, of.generation, of.group);
+        if let Some(docs) = self.groups.get_mut(&group) {
+            docs.remove(doc);
+            if docs.is_empty() {
+                self.groups.remove(&group);
+            }
+        }
     }
 
     fn reduce_all_slots(&mut self, source: Source<'_>, view: &mut AppView) {

@@ -30,7 +30,12 @@ pub(super) enum Verdict {
     Applied,
     Known,
     Waits(Want),
+    /// Its author was revoked, and it does not count by itself.
+    Cut,
 }
+
+/// What is said of changes that do not count.
+const CUT: &str = "its author was revoked, and this is not among what counts of it";
 
 /// What the engine says after a change: the values of each key that it wrote.
 type Written = Vec<(String, Vec<Register>)>;
@@ -51,14 +56,35 @@ impl State {
                 Outcome::Known
             }
             Ok(Verdict::Waits(want)) => {
-                if !self.orphans.contains(&change.hash) {
+                if !self.orphans.contains(&change) {
                     self.counters.add("orphaned", 1);
                     self.hold(change, want);
                 }
                 Outcome::Orphan
             }
+            Ok(Verdict::Cut) => {
+                let outcome = self.refuse_cut(&change, now);
+                self.set_apart(change);
+                self.release(now);
+                outcome
+            }
             Err(refusal) => self.refuse(&change, &refusal, now),
         }
+    }
+
+    /// Said once of each: a peer that has not heard of the revocation sends it again and again.
+    fn refuse_cut(&mut self, change: &SignedChange, now: Wall) -> Outcome {
+        if !self.held.contains(change) {
+            return self.refuse(change, &Refusal::Authority(CUT.into()), now);
+        }
+        Outcome::Refused(CUT.to_owned())
+    }
+
+    /// Holds a change that does not count, in case that one that does builds upon it.
+    fn set_apart(&mut self, change: SignedChange) {
+        let (hash, size) = (change.hash, size_of(&change));
+        self.held.hold(change, size, Want::Change(hash));
+        self.orphans.wake(&Want::Change(hash));
     }
 
     /// Judges the orphans that are ready again, and those that these release in turn.
@@ -72,6 +98,7 @@ impl State {
                 }
                 Ok(Verdict::Known) => {}
                 Ok(Verdict::Waits(want)) => self.hold(orphan, want),
+                Ok(Verdict::Cut) => self.set_apart(orphan),
                 Err(refusal) => {
                     self.refuse(&orphan, &refusal, now);
                 }
@@ -81,7 +108,7 @@ impl State {
     }
 
     fn hold(&mut self, change: SignedChange, want: Want) {
-        let size = change.encode().map_or(MAX_CHANGE_BYTES, |bytes| bytes.len());
+        let size = size_of(&change);
         let dropped = self.orphans.hold(change, size, want);
         self.counters.add("orphans_dropped", dropped);
     }
@@ -117,8 +144,9 @@ impl State {
         self.overlay.need_sync();
     }
 
-    /// Judges a change and applies it if it is valid and everything it needs is here.
-    pub(super) fn admit(&mut self, signed: &SignedChange) -> Result<Verdict, Refusal> {
+    /// Judges a change and applies it if it is valid and everything it needs is here. If it does not count by
+    /// itself it must be `vouched` for by one that does.
+    pub(super) fn admit_as(&mut self, signed: &SignedChange, vouched: bool) -> Result<Verdict, Refusal> {
         let actor = *signed.actor().map_err(|_| Refusal::Form("no actor"))?;
         if self.is_known(signed, &actor)? {
             return Ok(Verdict::Known);
@@ -128,10 +156,12 @@ impl State {
         if self.docs.get(&signed.doc).is_some_and(|entity| entity.scope != signed.scope) {
             return Err(Refusal::Scope);
         }
-        let chain = match authority::judge(&self.mesh, &self.members, signed)? {
-            Standing::Allowed(chain) => chain,
+        let chain = match authority::judge(&self.mesh, &self.members, &self.revocations, signed)? {
+            Standing::Allowed { counts: false, .. } if !vouched => return Ok(Verdict::Cut),
+            Standing::Allowed { brought, .. } => brought,
             Standing::Stranger => return Ok(Verdict::Waits(Want::Member(signed.author))),
         };
+        self.welcome_back(chain.as_ref())?;
         let mut document = self.load(&signed.doc)?;
         match validate::judge(&document, self.docs.get(&signed.doc), &signed.change) {
             Ok(Ancestry::Follows) => {}
@@ -156,6 +186,17 @@ impl State {
         Ok(Verdict::Applied)
     }
 
+    /// A member that fell with its issuer brings the certificate of another. It counts before the change does,
+    /// which may build upon some that wait for just this.
+    fn welcome_back(&mut self, brought: Option<&CertChain>) -> Result<(), Refusal> {
+        let Some(chain) = brought.filter(|chain| !self.revocations.voids(chain)) else { return Ok(()) };
+        let subject = chain.claims().map_err(StateError::from)?.subject;
+        if self.members.get(&subject).is_some_and(|member| member.revoked) {
+            self.learn(chain.clone())?;
+        }
+        Ok(())
+    }
+
     fn is_known(&self, signed: &SignedChange, actor: &ActorId) -> Result<bool, StateError> {
         let Some(tip) = self.docs.get(&signed.doc).and_then(|entity| entity.tips.get(actor)) else {
             return Ok(false);
@@ -176,18 +217,24 @@ impl State {
             return Ok(document);
         }
         let Some(entity) = self.docs.get(doc) else { return Ok(Document::new()) };
-        let mut log: Vec<SignedChange> = Vec::new();
-        self.overlay.each(Table::Changes, &doc.0, |_, row| {
-            log.push(layout::decode_change(doc, row)?);
-            Ok::<(), StateError>(())
-        })?;
-        log.sort_by_key(|signed| signed.change.start_op);
+        let log = self.log(doc)?;
         let broken = |why: &str| Refusal::Local(layout::corrupt("changes", doc, why));
         let document = Document::replay(&log).map_err(|refusal| broken(&refusal.to_string()))?;
         match document.heads() == entity.heads {
             true => Ok(document),
             false => Err(broken("the log does not lead to the heads")),
         }
+    }
+
+    /// All changes of a document, in causal order.
+    pub(super) fn log(&self, doc: &DocId) -> Result<Vec<SignedChange>, StateError> {
+        let mut log: Vec<SignedChange> = Vec::new();
+        self.overlay.each(Table::Changes, &doc.0, |_, row| {
+            log.push(layout::decode_change(doc, row)?);
+            Ok::<(), StateError>(())
+        })?;
+        log.sort_by_key(|signed| signed.change.start_op);
+        Ok(log)
     }
 
     /// Puts a document back.
@@ -248,7 +295,10 @@ impl State {
         self.reduce(signed, &keys);
         self.counters.add("applied", 1);
         self.orphans.wake(&Want::Change(signed.hash));
-        Ok(())
+        match doc.kind() {
+            DocKind::Revocation => self.hear_revocations(&doc, &keys),
+            _ => Ok(()),
+        }
     }
 
     fn reduce(&mut self, signed: &SignedChange, keys: &[String]) {
@@ -266,9 +316,13 @@ impl State {
                 let app = self.views.update_tasks(source, &doc, keys.iter().map(String::as_str));
                 self.changed.extend(app);
             }
-            DocKind::Node | DocKind::Other(_) => {}
+            DocKind::Node | DocKind::Revocation | DocKind::Other(_) => {}
         }
         self.changed.insert(doc);
         self.counters.add("bad_views", bad + self.views.take_bad());
     }
+}
+
+fn size_of(change: &SignedChange) -> usize {
+    change.encode().map_or(MAX_CHANGE_BYTES, |bytes| bytes.len())
 }

@@ -1,9 +1,12 @@
 //! The state machine: everything that a node holds of the mesh's documents.
 
 mod admit;
+mod cut;
 mod open;
 mod repair;
 mod write;
+
+pub use cut::revocation_ops;
 
 use crate::{
     authority::may_deploy,
@@ -19,6 +22,7 @@ use crate::{
     quarantine::{Quarantine, Quarantined},
     reduce::Views,
     registers::Registers,
+    revocations::Revocations,
     store::{Batch, Table},
 };
 use holm_types::{
@@ -58,7 +62,12 @@ pub struct State {
     /// Who stands behind an actor.
     authors: BTreeMap<ActorId, NodeId>,
     members: Members,
+    revocations: Revocations,
     orphans: Orphans,
+    /// Changes of revoked members that do not count by themselves.
+    held: Orphans,
+    /// Revocations came that nobody has asked for yet.
+    distrust_changed: bool,
     digests: Digests,
     views: Views,
     quarantine: Quarantine,
@@ -73,13 +82,16 @@ impl State {
     /// were applied for it.
     ///
     /// # Errors
-    /// The chain is not one of this mesh.
+    /// The chain is not one of this mesh, or makes nobody a member any more.
     pub fn add_member(&mut self, chain: CertChain, now: Wall) -> Result<usize, StateError> {
         let id = chain.claims()?.subject;
         if self.members.get(&id).is_some_and(|member| member.chain == chain) {
             return Ok(0);
         }
         chain.verify(&self.mesh)?;
+        if self.revocations.voids(&chain) {
+            return Err(StateError::Revoked);
+        }
         self.learn(chain)?;
         Ok(self.release(now))
     }
@@ -87,9 +99,16 @@ impl State {
     /// Takes note of a verified chain, and wakes those who waited for it.
     fn learn(&mut self, chain: CertChain) -> Result<(), StateError> {
         let id = chain.claims()?.subject;
+        let signer = chain.issuer().map(|issuer| issuer.subject);
         let row = chain.encode()?;
-        if self.members.learn(chain)? {
-            self.overlay.put(Table::Local, layout::member_key(&id), Some(row));
+        let was_revoked = self.members.get(&id).is_some_and(|member| member.revoked);
+        if self.members.learn(chain, &self.revocations)? {
+            self.overlay.put(Table::Local, layout::member_key(&id, signer.as_ref()), Some(row));
+            if was_revoked && self.members.get(&id).is_some_and(|member| !member.revoked) {
+                for change in self.held.drain() {
+                    self.orphans.ready(change);
+                }
+            }
             self.changed.insert(DocId::node(&id));
             self.changed_members.insert(id);
             self.orphans.wake(&Want::Member(id));
@@ -136,7 +155,7 @@ impl State {
 
     /// Whether a member may submit, change and remove apps.
     pub fn may_deploy(&self, node: &NodeId) -> bool {
-        self.members.get(node).is_some_and(|member| may_deploy(&member.claims.roles))
+        self.members.get(node).is_some_and(|member| !member.revoked && may_deploy(&member.claims.roles))
     }
 
     /// Where a document belongs.

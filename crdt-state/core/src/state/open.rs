@@ -15,6 +15,7 @@ use crate::{
     quarantine::Quarantine,
     reduce::{self, Source, Views},
     registers,
+    revocations::Revocations,
     store::{StoreRead, Table},
 };
 use holm_types::{ActorId, DocId, DocKind, Incarnation, MeshId, NodeId, cert::CertChain, keys::KeyPair};
@@ -47,7 +48,10 @@ impl State {
             cache: Cache::default(),
             authors: BTreeMap::new(),
             members: Members::default(),
+            revocations: Revocations::default(),
             orphans: Orphans::default(),
+            held: Orphans::default(),
+            distrust_changed: false,
             digests: Digests::default(),
             views: Views::default(),
             quarantine,
@@ -56,6 +60,7 @@ impl State {
             counters: Counters::default(),
         };
         state.read_documents()?;
+        state.recall_revocations();
         state.read_members()?;
         state.reduce_everything();
         state.read_incarnation()?;
@@ -86,9 +91,9 @@ impl State {
     }
 
     fn read_members(&mut self) -> Result<(), StateError> {
-        let State { overlay, members, .. } = self;
+        let State { overlay, members, revocations, .. } = self;
         overlay.each(Table::Local, layout::MEMBERS, |_, row| {
-            members.learn(CertChain::decode(row)?)?;
+            members.learn(CertChain::decode(row)?, revocations)?;
             Ok::<(), StateError>(())
         })
     }
@@ -107,7 +112,7 @@ impl State {
                 DocKind::Tasks => {
                     self.views.update_tasks(source, doc, entity.registers.keys().map(String::as_str));
                 }
-                DocKind::Node | DocKind::Other(_) => {}
+                DocKind::Node | DocKind::Revocation | DocKind::Other(_) => {}
             }
         }
         self.counters.add("bad_views", bad + self.views.take_bad());

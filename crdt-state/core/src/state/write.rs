@@ -13,6 +13,7 @@ use crate::{
 };
 use holm_types::{
     ActorId, Digest, DocId, Scope, Wall,
+    cert::CertChain,
     change::{
         MAX_DEPS, MAX_KEY_BYTES, MAX_OPS, MAX_PREDS, MAX_VALUE_BYTES, SignedChange, Value, WireChange, WireOp, keys_of,
     },
@@ -61,6 +62,7 @@ impl State {
                 Ok(signed)
             }
             Ok(Verdict::Waits(Want::Member(_))) => Err(StateError::NotMember),
+            Ok(Verdict::Cut) => Err(StateError::Revoked),
             Ok(Verdict::Waits(Want::Change(_)) | Verdict::Known) => {
                 Err(StateError::Invalid { doc, why: "its own change does not follow from what it holds".into() })
             }
@@ -79,7 +81,14 @@ impl State {
             return Ok(());
         };
         let key = keys_of::introduction(&self.me);
-        if self.docs.get(doc).is_none_or(|entity| !entity.registers.contains_key(&key)) {
+        let said = self.docs.get(doc).and_then(|entity| entity.registers.get(&key)?.first());
+        let signer = |chain: &CertChain| chain.issuer().map(|issuer| issuer.subject);
+        let stands = said.is_some_and(|register| match &register.value {
+            // Should the issuer of the one that was shown fall, that of the present one may not.
+            Value::Bytes(bytes) => CertChain::decode(bytes).is_ok_and(|shown| signer(&shown) == signer(&member.chain)),
+            _ => false,
+        });
+        if !stands {
             ops.push((key, Some(Value::Bytes(member.chain.encode()?))));
         }
         Ok(())

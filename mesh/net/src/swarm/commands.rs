@@ -8,7 +8,7 @@ use crate::{
     gossip::{Envelope, MAX_TOPIC},
     ids,
 };
-use holm_types::NodeId;
+use holm_types::{NodeId, distrust::Distrust};
 use libp2p::{
     PeerId,
     gossipsub::{IdentTopic, PublishError},
@@ -17,6 +17,7 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
+use std::sync::Arc;
 
 impl Task {
     pub(super) fn handle_ask(&mut self, ask: Ask) {
@@ -49,11 +50,24 @@ impl Task {
                 self.disconnect(&peer);
             }
             NetCommand::Allow { peer } => self.gate.allow(&peer),
+            NetCommand::Distrust(distrust) => self.distrust(distrust),
+            NetCommand::Renewed(chain) => self.peers.renewed(&chain),
             NetCommand::Present(chain) => {
                 if let Err(error) = self.gate.present(&chain) {
                     tracing::error!(%error, "the renewed certificate cannot be shown");
                 }
             }
+        }
+    }
+
+    fn distrust(&mut self, distrust: Arc<Distrust>) {
+        self.gate.distrust(distrust);
+        let void = |peer: &&PeerId| self.gate.shown_by(peer).is_some_and(|(chain, _)| self.gate.is_void(&chain));
+        let cut: Vec<PeerId> = self.swarm.connected_peers().filter(void).copied().collect();
+        for peer in cut {
+            // Gone meanwhile is as good.
+            let _ = self.swarm.disconnect_peer_id(peer);
+            self.counters.bump(Count::RevokedClosed);
         }
     }
 

@@ -67,7 +67,8 @@ impl Task {
     fn handle_up(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         // The gate let it pass, so both are known, unless it was denied in between.
         let known = ids::node_of(&peer).zip(self.gate.shown_by(&peer));
-        let Some((node, (chain, bond))) = known.filter(|(node, _)| !self.gate.is_denied(node)) else {
+        let trusted = |node: &_, chain: &_| !self.gate.is_denied(node) && !self.gate.is_void(chain);
+        let Some((node, (chain, bond))) = known.filter(|(node, (chain, _))| trusted(node, chain)) else {
             self.swarm.close_connection(id);
             return;
         };

@@ -39,9 +39,10 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
     let NetConfig { key, chain, mesh, incarnation, listen, mdns, clock, limits } = config;
     let counters = Arc::new(Counters::default());
     let (enrol_sender, enrolments) = mpsc::channel(limits.enrolments);
+    let (renew_sender, renewals) = mpsc::channel(limits.enrolments);
+    let doors = (enrol_sender, renew_sender);
     let (stale_sender, stale) = mpsc::channel(MAX_STALE);
-    let gate =
-        GateShared::new(mesh, &chain, clock, &limits, counters.clone(), enrol_sender, (incarnation, stale_sender))?;
+    let gate = GateShared::new(mesh, &chain, clock, &limits, counters.clone(), doors, (incarnation, stale_sender))?;
     let gate = Arc::new(gate);
     let probe = ground.probe;
     let mut swarm = swarm(&ids::keypair_of(&key)?, ground, mdns, &gate, &limits)?;
@@ -74,7 +75,7 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
         started: Instant::now(),
     };
     seen.into_iter().for_each(|event| task.handle_event(event));
-    Ok((Net { handle, events, streams, enrolments }, task))
+    Ok((Net { handle, events, streams, enrolments, renewals }, task))
 }
 
 /// A certificate that no peer would accept is an error now, not a riddle later. One that has

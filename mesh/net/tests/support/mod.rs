@@ -68,6 +68,14 @@ impl Authority {
         CertChain::new(vec![Certificate::sign(claims, &self.key).unwrap()])
     }
 
+    /// A chain of two: the authority certified `issuer`, and that `subject`.
+    pub fn chain_by(&self, issuer: &KeyPair, subject: NodeId) -> CertChain {
+        let plain = self.chain(issuer.node_id()).claims().unwrap().clone();
+        let by = Certificate::sign(Claims { roles: vec![Role::Issuer], ..plain }, &self.key).unwrap();
+        let own = Certificate::sign(self.chain(subject).claims().unwrap().clone(), issuer).unwrap();
+        CertChain::new(vec![own, by])
+    }
+
     /// A token of the node with key `issuer`, for its addresses.
     pub fn token(&self, issuer: &KeyPair, addresses: Vec<String>) -> Token {
         let grant = Grant {
@@ -80,6 +88,7 @@ impl Authority {
             site: "s".parse().unwrap(),
             not_after: NOW + 600,
             uses: 1,
+            validity_s: 3600,
         };
         Token::sign(grant, issuer).unwrap()
     }

@@ -12,13 +12,11 @@ use anyhow::Result;
 use clap::Args;
 use holm_types::{
     api::{ListParams, MeshStatus, NodeRow},
+    cert::Claims,
     view::Liveness,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
-
-/// A certificate that ends sooner than this is a problem, in days.
-const SOON: u64 = 30;
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -57,8 +55,8 @@ pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
     let settings = context.data_dir.settings()?;
     let chain = settings.chain()?;
     let claims = chain.verify(&settings.mesh)?;
-    let days = claims.not_after.saturating_sub(environment::wall().seconds()) / 86_400;
-    let mut report = Report { checks: own(days, crate::daemon::shim_path().is_ok()), counters: BTreeMap::new() };
+    let checks = own(claims, environment::wall().seconds(), crate::daemon::shim_path().is_ok());
+    let mut report = Report { checks, counters: BTreeMap::new() };
     match context.connect(&args.target).await {
         Ok(client) => {
             let status: MeshStatus = client.call("mesh.status", &serde_json::json!({})).await?;
@@ -80,18 +78,37 @@ pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
 }
 
 /// What needs no running node.
-fn own(days: u64, shim: bool) -> Vec<Check> {
-    let renew = "this version renews no certificates: enrol a new node under another name in good time";
+fn own(claims: &Claims, now: u64, shim: bool) -> Vec<Check> {
+    const RENEW: &str = "no issuer has renewed it: see that one can be reached (holm node ls shows who is an issuer; only the \
+         node with authority.key renews an issuer)";
+    let left = std::time::Duration::from_secs(claims.not_after.saturating_sub(now));
+    let said = match now {
+        _ if now > claims.borne_until() => {
+            "has ended: this node only reads until it is renewed; its tasks go on".into()
+        }
+        _ if now > claims.not_after => "has ended; peers bear with it for a while".into(),
+        _ => format!("good for {}", rough(left)),
+    };
+    // It is renewed when a third of its life is left; a bit later nobody did it.
+    let late = now > claims.renew_from() + claims.life() / 30;
     let beside = "put holm-shim into the folder of the holm program: without it no task can start";
     vec![
-        Check::new("certificate", days > SOON, format!("good for {days} more days"), renew),
+        Check::new("certificate", !late, said, RENEW),
         Check::new("supervisor", shim, if shim { "holm-shim is in its place" } else { "holm-shim is missing" }, beside),
     ]
 }
 
+fn rough(left: std::time::Duration) -> String {
+    match left.as_secs() {
+        s if s >= 2 * 86_400 => format!("{} more days", s / 86_400),
+        s if s >= 2 * 3600 => format!("{} more hours", s / 3600),
+        s => format!("{} more minutes", s / 60),
+    }
+}
+
 /// What the node says of itself and the others.
 fn around(status: &MeshStatus, nodes: &[NodeRow]) -> Vec<Check> {
-    let others: Vec<&NodeRow> = nodes.iter().filter(|node| node.id != status.node_id).collect();
+    let others: Vec<&NodeRow> = nodes.iter().filter(|node| node.id != status.node_id && !node.revoked).collect();
     let away: Vec<&&NodeRow> = others.iter().filter(|node| node.state != Liveness::Alive).collect();
     let serves =
         format!("{} serves in mesh {} ({}), site {}", status.node, status.mesh, short(&status.mesh_id), status.site);
@@ -209,6 +226,7 @@ mod tests {
             site: "here".parse().unwrap(),
             roles: Vec::new(),
             state,
+            revoked: false,
             seen: !version.is_empty(),
             path: Path::Unknown,
             labels: BTreeMap::new(),
@@ -232,7 +250,19 @@ mod tests {
             heads: BTreeMap::new(),
             counters: counters.clone(),
         };
-        let mut checks = own(days, true);
+        // Of ninety days, so many are left.
+        let claims = Claims {
+            mesh: holm_types::MeshId([1; 32]),
+            mesh_name: "acme".parse().unwrap(),
+            subject: NodeId([1; 32]),
+            name: "cloud-1".parse().unwrap(),
+            site: "cloud".parse().unwrap(),
+            roles: Vec::new(),
+            not_before: 0,
+            not_after: 90 * 86_400,
+            serial: 1,
+        };
+        let mut checks = own(&claims, (90 - days) * 86_400, true);
         checks.extend(around(&status, nodes));
         checks.extend(counted(&counters));
         Report { checks, counters }
@@ -241,7 +271,7 @@ mod tests {
     #[test]
     fn a_healthy_node() {
         let nodes = [node(1, "cloud-1", Liveness::Alive, "0.1.0"), node(2, "gw-1", Liveness::Alive, "0.1.0")];
-        let report = report(&nodes, 1, &[("state_refused", 3), ("state_forked", 0)], 3649);
+        let report = report(&nodes, 1, &[("state_refused", 3), ("state_forked", 0)], 64);
         assert!(report.checks.iter().all(|check| check.ok));
         insta::assert_snapshot!(format!("{}\n\n{}", render(&report, false), render(&report, true)));
     }

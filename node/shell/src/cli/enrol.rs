@@ -86,7 +86,7 @@ pub fn init(context: &Context, args: Init) -> Result<ExitCode> {
     dir.write_settings(&Settings::new(mesh, &chain, labels(args.label), Vec::new())?)?;
     let answer = serde_json::json!({ "mesh": args.mesh, "mesh_id": mesh, "node": name, "site": args.site });
     let text = format!(
-        "{}mesh {} ({}) made, this host is its node {name} at site {}\nthe mesh's authority key is {}: keep a copy offline\nnext: holm up{}",
+        "{}mesh {} ({}) made, this host is its node {name} at site {}\nthe mesh's authority key is {}: move it to a safe place offline; it is only needed to make issuers\nnext: holm up{}",
         told_if(reused),
         args.mesh,
         short(&mesh.to_string()),
@@ -101,8 +101,13 @@ pub fn init(context: &Context, args: Init) -> Result<ExitCode> {
 /// Makes a token and prints it alone.
 pub async fn create_token(context: &Context, args: TokenCreate) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
-    let params =
-        TokenParams { role: args.role, site: args.site, ttl_s: Some(args.ttl.as_secs()), uses: Some(args.uses) };
+    let params = TokenParams {
+        role: args.role,
+        site: args.site,
+        ttl_s: Some(args.ttl.as_secs()),
+        uses: Some(args.uses),
+        validity_s: args.validity.map(|validity| validity.as_secs()),
+    };
     let token: String = client.call("token.create", &params).await?;
     match context.output {
         output::Format::Json => output::line(&serde_json::json!({ "token": token }).to_string()),

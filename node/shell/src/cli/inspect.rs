@@ -67,7 +67,8 @@ pub async fn list<T: DeserializeOwned>(client: &Client, method: &str, mut params
     }
 }
 
-fn word<T: serde::Serialize>(value: &T) -> String {
+/// A word of the interface.
+pub fn word<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
@@ -96,7 +97,11 @@ pub async fn apps(context: &Context, args: List) -> Result<ExitCode> {
 
 /// Whether a node is there.
 pub fn liveness(node: &NodeRow) -> String {
-    if !node.seen { "never seen".to_owned() } else { word(&node.state) }
+    match node {
+        _ if node.revoked => "revoked".to_owned(),
+        _ if !node.seen => "never seen".to_owned(),
+        _ => word(&node.state),
+    }
 }
 
 /// The short form of a mesh's id, which tells two meshes of one name apart.

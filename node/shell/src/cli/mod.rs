@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which function does it.
 
+mod certs;
 mod client;
 mod doctor;
 mod enrol;
@@ -81,6 +82,9 @@ enum Command {
     /// Nodes.
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Certificates: who is a member, and until when.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Check this node and explain what is wrong.
     Doctor(doctor::Doctor),
     /// Print the version.
@@ -107,8 +111,19 @@ pub struct TokenCreate {
     /// How many nodes may join with it.
     #[arg(long, default_value_t = 1)]
     uses: u32,
+    /// How long their certificates are good; they are renewed in time [default: 90days; 5years for an issuer].
+    #[arg(long, value_parser = humantime::parse_duration)]
+    validity: Option<std::time::Duration>,
     #[command(flatten)]
     target: Target,
+}
+
+#[derive(Debug, Subcommand)]
+enum CertCommand {
+    /// List certificates.
+    Ls(certs::List),
+    /// End a node's membership for good: it is cut off, and others take over its tasks.
+    Revoke(certs::Revoke),
 }
 
 #[derive(Debug, Subcommand)]
@@ -150,6 +165,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Logs(args) => logs::logs(&context, args).await,
         Command::Events(args) => watch::events(&context, args).await,
         Command::Node(NodeCommand::Ls(args)) => inspect::nodes(&context, args).await,
+        Command::Cert(CertCommand::Ls(args)) => certs::list(&context, args).await,
+        Command::Cert(CertCommand::Revoke(args)) => certs::revoke(&context, args).await,
         Command::Doctor(args) => doctor::doctor(&context, args).await,
         Command::Version => inspect::version(&context),
     }

@@ -10,6 +10,7 @@
 //! The RPC server has a thread of its own, and what waits for the loop is bounded everywhere.
 
 mod backend;
+mod certificate;
 mod disk;
 mod inbox;
 mod interface;
@@ -23,6 +24,7 @@ mod watchers;
 use crate::{cli::Up, data_dir::DataDir, environment, host};
 use anyhow::{Context as _, Result};
 use backend::NodeBackend;
+use certificate::Keeper;
 use holm_exec::{Runner, RunnerConfig};
 use holm_mesh_net::NetConfig;
 use holm_node_core::{Config, Node};
@@ -62,13 +64,14 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
         disk: disk::start_writer(store.clone(), &db, inbox.clone(), &mut tasks)?,
         verify: disk::start_verifier(config.mesh, inbox.clone())?,
         watchers: watchers.clone(),
+        certificate: Keeper::new(dir.clone(), config.key.clone(), inbox.clone()),
     };
     let mut effects = Vec::new();
     let found = found.into_iter().map(runner::found).collect();
     let node = Node::open(config, Box::new(store.reader()), found, environment::now(), &mut effects)?;
     let logs = Logs::new(runner.clone(), asker.clone(), outlets.net.clone(), me);
     tasks.spawn(logs::serve(network.streams, logs.clone()));
-    net::forward(network.events, network.enrolments, &inbox, &mut tasks);
+    net::forward(network.events, (network.enrolments, network.renewals), &inbox, &mut tasks);
     runner::forward(runner_events, inbox.clone(), &mut tasks);
     let backend = Arc::new(NodeBackend::new(asker, inbox.clone(), watchers, logs, outlets.net.clone()));
     let address = interface::start(dir, args.rpc, backend, &mut tasks, &stop).await?;

@@ -1,14 +1,14 @@
 //! From the network's events to the loop's inputs.
 
 use super::node_loop::Message;
-use holm_mesh_net::{EnrolRequest, NetEvent};
+use holm_mesh_net::{EnrolRequest, NetEvent, RenewRequest};
 use holm_node_net::{Heard, heard};
 use tokio::{sync::mpsc, task::JoinSet};
 
-/// Forwards events and enrolments until the network or the loop ends.
+/// Forwards events, enrolments and renewals until the network or the loop ends.
 pub fn forward(
     mut events: mpsc::Receiver<NetEvent>,
-    mut enrolments: mpsc::Receiver<EnrolRequest>,
+    (mut enrolments, mut renewals): (mpsc::Receiver<EnrolRequest>, mpsc::Receiver<RenewRequest>),
     inbox: &mpsc::Sender<Message>,
     tasks: &mut JoinSet<()>,
 ) {
@@ -25,6 +25,14 @@ pub fn forward(
     tasks.spawn(async move {
         while let Some(asked) = enrolments.recv().await {
             if to_loop.send(Message::Enrol(asked)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let to_loop = inbox.clone();
+    tasks.spawn(async move {
+        while let Some(asked) = renewals.recv().await {
+            if to_loop.send(Message::Renew(asked)).await.is_err() {
                 return;
             }
         }

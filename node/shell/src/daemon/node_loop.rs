@@ -1,6 +1,7 @@
 //! The loop: takes inputs from the inbox, lets the core think, carries its effects out.
 
 use super::{
+    certificate::Keeper,
     disk::Outbox,
     inbox::{Inbox, Reply, Turn, Work},
     watchers::Watchers,
@@ -10,7 +11,7 @@ use anyhow::{Result, bail};
 use holm_exec::{Runner, TaskSpec};
 use holm_mesh_net::{NetCommand, NetHandle};
 use holm_node_core::{Effect, Input, Node, RequestId, StartTask};
-use holm_types::{NodeId, TaskId, change::SignedChange, token::Enrolment};
+use holm_types::{NodeId, TaskId, cert::CertChain, change::SignedChange, token::Enrolment};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -31,6 +32,8 @@ pub enum Message {
     Input(Input),
     /// Somebody wants to join.
     Enrol(holm_mesh_net::EnrolRequest),
+    /// A member whose certificate has ended wants another one.
+    Renew(holm_mesh_net::RenewRequest),
     /// Nothing can be made durable any more.
     DiskFailed(anyhow::Error),
     /// This member is connected to a later process with this node's identity.
@@ -46,6 +49,7 @@ pub struct Outlets {
     pub disk: Outbox<holm_state::Batch>,
     pub verify: Outbox<Vec<SignedChange>>,
     pub watchers: Arc<Watchers>,
+    pub certificate: Keeper,
 }
 
 /// The loop's state beside the core.
@@ -55,14 +59,22 @@ pub struct Loop {
     outlets: Outlets,
     effects: Vec<Effect>,
     requests: BTreeMap<RequestId, Reply>,
-    enrolments: BTreeMap<RequestId, oneshot::Sender<Result<Enrolment, String>>>,
+    enrolments: BTreeMap<RequestId, Waiting>,
     next_id: RequestId,
     /// Commands that found the runner's queue full. Order matters, so later ones wait behind.
     unsent: VecDeque<Command>,
+    /// What the network must not miss, and found its queue full.
+    untold: VecDeque<NetCommand>,
     /// Why nothing can be made durable any more.
     disk_failed: Option<anyhow::Error>,
     /// A peer that holds a later process for this node.
     superseded_at: Option<NodeId>,
+}
+
+/// Who waits for a certificate.
+enum Waiting {
+    Joins(oneshot::Sender<Result<Enrolment, String>>),
+    Renews(oneshot::Sender<Result<CertChain, String>>),
 }
 
 enum Command {
@@ -89,6 +101,7 @@ impl Loop {
             enrolments: BTreeMap::new(),
             next_id: 0,
             unsent: VecDeque::new(),
+            untold: VecDeque::new(),
             disk_failed: None,
             superseded_at: None,
         }
@@ -104,6 +117,7 @@ impl Loop {
                 bail!("the disk has failed: this node stops, and acknowledges nothing more");
             }
             self.command_runner();
+            self.tell_network();
             match self.next(&stop).await {
                 Branch::Stop => return Ok(()),
                 Branch::Work(first) => self.turn(first),
@@ -119,7 +133,7 @@ impl Loop {
 
     async fn next(&mut self, stop: &CancellationToken) -> Branch {
         let mut deadline = self.node.next_deadline().map(environment::instant_of);
-        if !self.unsent.is_empty() {
+        if !self.unsent.is_empty() || !self.untold.is_empty() {
             let soon = environment::instant_of(environment::now().mono.after(RETRY));
             deadline = Some(deadline.map_or(soon, |at| at.min(soon)));
         }
@@ -178,13 +192,18 @@ impl Loop {
             Message::Input(input) => input,
             Message::Enrol(asked) => {
                 self.next_id += 1;
-                self.enrolments.insert(self.next_id, asked.reply);
+                self.enrolments.insert(self.next_id, Waiting::Joins(asked.reply));
                 Input::Enrol {
                     id: self.next_id,
                     token: asked.token,
                     subject: asked.subject,
                     name: asked.name.to_string(),
                 }
+            }
+            Message::Renew(asked) => {
+                self.next_id += 1;
+                self.enrolments.insert(self.next_id, Waiting::Renews(asked.reply));
+                Input::Renew { id: self.next_id, node: asked.node, chain: asked.chain }
             }
             Message::DiskFailed(why) => {
                 self.disk_failed = Some(why);
@@ -210,7 +229,12 @@ impl Loop {
                     self.requests.remove(&id).map(|reply| reply.send(result));
                 }
                 Effect::Enrolled { id, result } => {
-                    self.enrolments.remove(&id).map(|reply| reply.send(result));
+                    // Who went away meanwhile needs no answer.
+                    match self.enrolments.remove(&id) {
+                        Some(Waiting::Joins(reply)) => drop(reply.send(result)),
+                        Some(Waiting::Renews(reply)) => drop(reply.send(result.map(|given| given.chain))),
+                        None => {}
+                    }
                 }
                 Effect::Persist(batch) => {
                     if self.outlets.disk.send(batch).await.is_err() {
@@ -226,6 +250,13 @@ impl Loop {
                 Effect::Publish { topic, bytes } => self.command(NetCommand::Publish { topic, bytes }),
                 Effect::Send { peer, bytes } => self.command(NetCommand::Send { peer, bytes }),
                 Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
+                Effect::Distrust(distrust) => self.untold.push_back(NetCommand::Distrust(distrust)),
+                Effect::PeerRenewed(chain) => self.untold.push_back(NetCommand::Renewed(chain)),
+                Effect::Present(chain) => {
+                    self.outlets.certificate.keep(&chain);
+                    self.untold.push_back(NetCommand::Present(chain));
+                }
+                Effect::Renew { issuer, addresses, chain } => self.outlets.certificate.renew(issuer, addresses, chain),
                 Effect::Start(task) => self.unsent.push_back(Command::Run(spec_of(task))),
                 Effect::Lease { id, until } => {
                     self.unsent.push_back(Command::Extend(id, environment::boot_ms_of(until)));
@@ -240,6 +271,16 @@ impl Loop {
     fn command(&self, command: NetCommand) {
         // A full queue drops it, counted by the network: gossip and repair are repeated.
         self.outlets.net.try_send(command);
+    }
+
+    /// Gives the network what it can take of what it must not miss.
+    fn tell_network(&mut self) {
+        while let Some(command) = self.untold.front() {
+            if !self.outlets.net.try_send(command.clone()) {
+                return;
+            }
+            self.untold.pop_front();
+        }
     }
 
     /// Gives the runner what it can take.
