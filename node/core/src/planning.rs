@@ -26,7 +26,7 @@ impl Node {
         let mut warnings = unsupported(&manifest)?;
         warnings.extend(self.lease_stays(&manifest));
         let (scope, doc) = self.place_of(&manifest)?;
-        let warnings = warnings.into_iter().chain(self.about_namesakes(&manifest, doc)).collect();
+        warnings.extend(self.about_namesakes(&manifest, doc));
         let current = self.current(&doc);
         check_revision(params.expected_revision, &current)?;
         let changed = !edits(&current, &manifest)?.is_empty() || !current.live();
