@@ -35,6 +35,7 @@ pub mod keys;
 pub mod manifest;
 pub mod marks;
 pub mod presence;
+mod reach;
 pub mod revocation;
 pub mod sabotage;
 mod time;

@@ -28,8 +28,8 @@
 //!
 //! ## What it does not do
 //!
-//! QUIC, names and mDNS (they need the system's sockets), congestion control, relays (the product has none
-//! yet), liars and storms (every node is the real one), disks that tear or age, tasks that fall over. What a plan asks
+//! QUIC, names and mDNS (they need the system's sockets), congestion control, relays and meeting half-way (the network
+//! lab has them), liars and storms (every node is the real one), disks that tear or age, tasks that fall over. What a plan asks
 //! for and this layer does not do is refused with its name, never skipped.
 //!
 //! Judged is the fleet at rest, by what its nodes answer to requests as any client may make them; the

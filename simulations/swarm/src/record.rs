@@ -56,7 +56,10 @@ impl Record {
     pub(crate) fn heard(&mut self, at: Ms, host: HostNo, event: &NetEvent) {
         let (what, node, bytes) = match event {
             NetEvent::Listening { address } => return self.note(at, Some(host), "listening", address.clone()),
-            NetEvent::PeerUp { .. } | NetEvent::PeerDown { .. } => return,
+            NetEvent::PeerUp { .. }
+            | NetEvent::PeerDown { .. }
+            | NetEvent::PathChanged { .. }
+            | NetEvent::Announce { .. } => return,
             NetEvent::DialFailed { node, error } => {
                 return self.note(at, Some(host), "dial-failed", format!("{}: {error}", node.mark()));
             }

@@ -9,7 +9,7 @@ use crate::{
     tasks::Tasks,
     trace::mix,
 };
-use holm_mesh_net::{Limits, NetConfig, NetHandle, start_on};
+use holm_mesh_net::{Limits, NetConfig, NetHandle, ReachConfig, start_on};
 use holm_node_core::{Config, Node};
 use holm_simulations::scenario::{HostNo, Ms, Plan};
 use holm_types::{
@@ -255,6 +255,7 @@ impl Life {
             listen: vec![self.listen],
             mdns: false,
             clock: Arc::new(agent::wall),
+            reach: ReachConfig::off(),
             limits: Limits::default(),
         };
         let tasks = self.tasks;

@@ -112,7 +112,7 @@ pub fn short(mesh_id: &str) -> &str {
 pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let rows: Vec<NodeRow> = list(&client, "node.list", ListParams::default()).await?;
-    context.output.print(&rows, &["name", "site", "roles", "state", "path", "running", "version", "id"], || {
+    context.output.print(&rows, &["name", "site", "roles", "state", "path", "rtt", "running", "version", "id"], || {
         let row = |r: &NodeRow| {
             let roles = r.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             let id = r.id.to_string()[..12].to_owned();
@@ -122,6 +122,7 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
                 roles,
                 liveness(r),
                 word(&r.path),
+                r.rtt_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms")),
                 r.running.to_string(),
                 r.version.clone(),
                 id,
