@@ -41,8 +41,8 @@ fn kinds(listen: Transports) -> Vec<Nat> {
 /// Whether a packet of each can be made to arrive at the other: not where one side leaves from a port that the
 /// other cannot know, and the other lets in only who it has spoken to.
 fn possible(a: Nat, b: Nat) -> bool {
-    let open = |nat| nat == Nat::FullCone;
-    !(a == Nat::Symmetric && !open(b) || b == Nat::Symmetric && !open(a))
+    let lost = |one, other| one == Nat::Symmetric && other != Nat::FullCone;
+    !lost(a, b) && !lost(b, a)
 }
 
 /// A gateway of the matrix, and what stands before it.

@@ -45,7 +45,7 @@ pub(crate) fn is_global(ip: IpAddr) -> bool {
             !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_documentation())
                 && !(carrier_nat || benchmark || a == 0 || a >= 224)
         }
-        IpAddr::V6(ip) => (ip.segments()[0] & 0xe000) == 0x2000 && !(ip.segments()[0..2] == [0x2001, 0xdb8]),
+        IpAddr::V6(ip) => (ip.segments()[0] & 0xe000) == 0x2000 && ip.segments()[0..2] != [0x2001, 0xdb8],
     }
 }
 
