@@ -57,8 +57,8 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
     let gate = GateShared::new(mesh, &chain, clock, &limits, counters.clone(), doors, (incarnation, stale_sender))?;
     let gate = Arc::new(gate);
     let (probe, ground_again) = (ground.probe, ground.again);
-    let (key, card) = (ids::keypair_of(&key)?, OwnCard::default());
-    let mut swarm = swarm(&key, ground, (mdns, &reach, &card), &gate, &limits)?;
+    let (identity, card) = (ids::keypair_of(&key)?, OwnCard::default());
+    let mut swarm = swarm(&identity, ground, (mdns, &reach, &card), &gate, &limits)?;
     let seen = open_listeners(&mut swarm, probe, &listen).await?;
 
     let (outlet, events) = Outlet::new(&limits);
@@ -73,15 +73,15 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
     };
     let peers = Peers::new(*swarm.local_peer_id());
     let (hints, topics) = (Hints::default(), BTreeSet::new());
-    let reaching = Reaching::new(&reach, &key, card.clone(), handle.reach.clone());
+    let reaching = Reaching::new(&reach, &identity, card.clone(), handle.reach.clone());
     let configured: Vec<Multiaddr> = listen.iter().filter_map(|text| text.parse().ok()).collect();
     let real: Vec<Multiaddr> = swarm.listeners().cloned().collect();
     let listen = watchdog::fixed(&configured, &real);
     let again = ground_again.map(|ground| {
         let (gate, limits, shared) = (gate.clone(), limits.clone(), handle.reach.clone());
         let again = move || -> Result<_, NetError> {
-            let swarm = self::swarm(&key, ground()?, (mdns, &reach, &card), &gate, &limits)?;
-            Ok((swarm, Reaching::new(&reach, &key, card.clone(), shared.clone())))
+            let swarm = self::swarm(&identity, ground()?, (mdns, &reach, &card), &gate, &limits)?;
+            Ok((swarm, Reaching::new(&reach, &identity, card.clone(), shared.clone())))
         };
         Box::new(again) as watchdog::Again
     });
