@@ -179,6 +179,11 @@ impl Book {
         self.foreign_ips().iter().any(|ip| ip.is_ipv4() == v4)
     }
 
+    /// Whether a NAT stands before this node.
+    pub(crate) fn is_behind_nat(&self) -> bool {
+        !self.foreign_ips().is_empty()
+    }
+
     fn good(&self, address: &Multiaddr, now: Mono) -> Option<bool> {
         // Until the next test has an answer the last one stands a little longer.
         let slack = Duration::from_secs(60);
@@ -292,9 +297,9 @@ impl Book {
             }
         }
         let differ = |ports: &BTreeMap<PeerId, u16>| ports.values().collect::<BTreeSet<_>>().len() > 1;
-        match (seen_at_all, self.foreign_ips().is_empty()) {
+        match (seen_at_all, self.is_behind_nat()) {
             (false, _) => NatKind::Unknown,
-            (true, true) => NatKind::None,
+            (true, false) => NatKind::None,
             _ if groups.values().any(differ) => NatKind::Symmetric,
             // Two that see the same, or one that sees the very port that this node has: not by chance.
             _ if groups

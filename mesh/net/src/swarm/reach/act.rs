@@ -23,6 +23,8 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(25);
 /// Tests served at once, and how often to one peer.
 const MAX_TESTS: usize = 32;
 const TEST_AGAIN: Duration = Duration::from_secs(2);
+/// Relays that are asked how they see this node over its other transport, where none forwards to it.
+const OBSERVERS: usize = 2;
 /// For so long after a change of the network every connection has to answer soon.
 const SUSPICIOUS: Duration = Duration::from_secs(60);
 
@@ -66,11 +68,16 @@ impl Task {
     /// transport can be met half-way only at the address of its own.
     fn dial_seconds(&mut self) {
         let now = self.now();
-        if !self.needs_relay() {
+        // Whoever can be dialled over one transport needs no relay, and still wants to be found over the other: a peer
+        // whose network lets no UDP through knows nothing else.
+        if !self.needs_relay() && !self.reaching.book.is_behind_nat() {
             return;
         }
-        let holding: Vec<PeerId> = self.reaching.relays.holding().map(|(peer, _)| *peer).collect();
-        for peer in holding {
+        let mut observers: Vec<PeerId> = self.reaching.relays.holding().map(|(peer, _)| *peer).collect();
+        if observers.is_empty() {
+            observers.extend(self.reaching.seconds.keys().take(OBSERVERS));
+        }
+        for peer in observers {
             let missing = match self.peers.carriers(&peer) {
                 (true, false) => Carrier::Tcp,
                 (false, true) => Carrier::Quic,
