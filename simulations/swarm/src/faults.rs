@@ -73,7 +73,9 @@ impl World {
                 fleet.slow_disk(host, micros(*slow_ms));
                 fleet.is_up(host)
             }),
-            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } | Trouble::Revoke { .. } => false,
+            Trouble::RelayDown { .. } | Trouble::GossipStorm { .. } | Trouble::Liar { .. } | Trouble::Revoke { .. } => {
+                false
+            }
         };
         Ongoing { before, struck }
     }
