@@ -106,10 +106,10 @@ fn errors_say_what_is_wrong(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Megabytes that a node's agent occupies for itself: without the pages of its program, which the system loads and drops as it likes.
+/// Megabytes of memory that a node's agent occupies.
 fn memory(node: &Node) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", node.pid().context("it runs")?))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.split_whitespace().next().context("a number")?.parse::<u64>()? / 1024)
 }
 
