@@ -28,6 +28,7 @@ pub const ALL: &[&str] = &[
     "an assignment is refused",
     "a host cannot start a task",
     "a task keeps running after crashes",
+    "words of a lost life about a task are corrected",
     "a node that comes and goes is waited for",
     "a guard that has just started grants nothing",
     "a guard that is new to an app grants nothing",

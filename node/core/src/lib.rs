@@ -43,6 +43,7 @@ mod postponed;
 mod queries;
 mod replicate;
 mod revoking;
+mod said;
 mod tasks;
 
 pub use config::Config;

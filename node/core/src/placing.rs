@@ -111,6 +111,7 @@ impl Node {
             return;
         }
         self.refresh_guards();
+        self.say_again(now);
         let mut running = self.tasks.running.clone();
         if now.mono.since(self.started) < STRAY_GRACE {
             running.retain(|_, task| self.state.apps().contains_key(&task.app));

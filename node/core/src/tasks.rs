@@ -191,27 +191,6 @@ impl Node {
         }
     }
 
-    /// Whether the end of a task was told before, or concerns nobody any more.
-    fn end_was_told(&self, task: &LocalTask, group: &TasksOf) -> bool {
-        if let Some(said) = self.last_said(group, task.slot, task.epoch) {
-            return said.state.is_terminal();
-        }
-        let app = self.state.apps().get(&task.app).filter(|app| app.generation == task.generation);
-        let assignments = app.and_then(|app| app.slots.get(&task.slot)).map(|slot| &slot.assignments);
-        !assignments.into_iter().flatten().any(|a| a.epoch == task.epoch && a.placement.node == self.me)
-    }
-
-    /// What this node last said of a task. Read from the document, not from the view: the view knows
-    /// only the present generation of an app, and tasks of an older one may be found as well.
-    fn last_said(&self, group: &TasksOf, slot: Slot, epoch: Epoch) -> Option<TaskStatus> {
-        let registers = self.state.registers(&group.doc())?;
-        let said = registers.get(&keys_of::status(slot, epoch, &self.me))?.first()?;
-        match &said.value {
-            Value::Bytes(bytes) => TaskStatus::decode(bytes).ok(),
-            Value::Uint(_) | Value::Text(_) => None,
-        }
-    }
-
     /// A found task says in its environment what it is.
     fn recognise(&self, id: &TaskId, env: &BTreeMap<String, String>) -> Option<(LocalTask, Local)> {
         let name: Label = env.get("HOLM_APP")?.parse().ok()?;

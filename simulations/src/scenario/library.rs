@@ -18,6 +18,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("majority_healed", include_str!("../../scenarios/majority_healed.toml")),
     ("mass_reconnect", include_str!("../../scenarios/mass_reconnect.toml")),
     ("old_backup", include_str!("../../scenarios/old_backup.toml")),
+    ("old_backup_far_away", include_str!("../../scenarios/old_backup_far_away.toml")),
     ("one_printer_two_drivers", include_str!("../../scenarios/one_printer_two_drivers.toml")),
     ("paused_holder", include_str!("../../scenarios/paused_holder.toml")),
     ("random_faults", include_str!("../../scenarios/random_faults.toml")),
