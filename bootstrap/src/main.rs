@@ -1,9 +1,12 @@
 //! `holm-bootstrap`: helps nodes meet. It is a member of the mesh with a public address; nodes
 //! that know nobody else connect to it, and hear each other's heartbeats, which carry addresses
-//! and certificates, through it. It holds no documents, runs no tasks and decides nothing: with all
+//! and certificates, through it. It forwards connections of members that cannot reach each other, and
+//! dials back who wants to know whether its address can be reached. It holds no documents, runs no tasks and decides nothing: with all
 //! of them gone, nodes that know each other go on.
 
+mod config;
 mod environment;
+mod http;
 mod identity;
 mod meeting;
 mod renewal;
@@ -11,6 +14,7 @@ mod revocations;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use config::Config;
 use holm_types::{Label, token::Token};
 use identity::Identity;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -37,9 +41,15 @@ enum Command {
     },
     /// Serve in the foreground.
     Up {
-        /// Where to listen (a multiaddress; may be given several times).
-        #[arg(long, value_name = "MULTIADDR", default_values = ["/ip4/0.0.0.0/tcp/7072", "/ip4/0.0.0.0/udp/7072/quic-v1"])]
+        /// Configuration file [default: /etc/holm/bootstrap.toml, if it is there].
+        #[arg(long, env = "HOLM_BOOTSTRAP_CONFIG", value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where to listen (a multiaddress; may be given several times) [default: the file's, else port 7072].
+        #[arg(long, value_name = "MULTIADDR")]
         listen: Vec<String>,
+        /// Where to serve /healthz and /metrics, or off [default: the file's, else 127.0.0.1:7073].
+        #[arg(long, value_name = "ADDRESS")]
+        http: Option<String>,
     },
 }
 
@@ -64,7 +74,14 @@ fn run(arguments: Arguments) -> Result<()> {
     runtime.block_on(async {
         match arguments.command {
             Command::Join { token, name } => join(&arguments.data_dir, &token, &name).await,
-            Command::Up { listen } => meeting::serve(Identity::load(&arguments.data_dir)?, listen).await,
+            Command::Up { config, listen, http } => {
+                let mut config = Config::read(config.as_deref())?;
+                if !listen.is_empty() {
+                    config.listen = listen;
+                }
+                config.http = http.unwrap_or(config.http);
+                meeting::serve(Identity::load(&arguments.data_dir)?, config).await
+            }
         }
     })
 }

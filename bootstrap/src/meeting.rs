@@ -1,7 +1,9 @@
 //! Where members meet: connections are kept, gossip is passed on, nothing is remembered.
 
 use crate::{
+    config::Config as Settings,
     environment::wall,
+    http::{self, Watched},
     identity::Identity,
     renewal::{self, Renewal},
     revocations::{self, Revocations},
@@ -12,11 +14,7 @@ use holm_mesh_core::{
     topics::Topics,
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
-use holm_types::{
-    Incarnation, Mono, NodeId,
-    cert::CertChain,
-    presence::{MAX_ADDRESSES, Presence},
-};
+use holm_types::{Incarnation, Mono, NodeId, cert::CertChain, presence::Presence};
 use std::{sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -29,7 +27,7 @@ const TICK: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop.
-pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
+pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
     let claims = identity.chain.claims()?.clone();
     let mut tasks = JoinSet::new();
     let config = NetConfig {
@@ -37,10 +35,11 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
         chain: identity.chain.clone(),
         mesh: claims.mesh,
         incarnation: identity.incarnation,
-        listen,
+        listen: settings.listen.clone(),
         mdns: false,
         clock: Arc::new(wall),
-        limits: Default::default(),
+        reach: settings.reach(),
+        limits: settings.limits(),
     };
     let mut net = holm_mesh_net::start(config, &mut tasks).await.context("cannot start the network")?;
     let mut topics = Topics::new(&claims.mesh, &claims.site);
@@ -67,7 +66,13 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
     for (peer, addresses) in &identity.peers {
         healer.learn(*peer, addresses, now());
     }
-    println!("ready {} of mesh {}", claims.name, claims.mesh_name);
+    let watched = Watched::new(net.handle.clone());
+    watched.turned(wall().0);
+    let http = match settings.http()? {
+        Some(at) => format!(" http={}", http::serve(at, watched.clone(), &mut tasks).await?),
+        None => String::new(),
+    };
+    println!("ready {} of mesh {}{http}", claims.name, claims.mesh_name);
     let mut tick = interval(TICK);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
@@ -76,7 +81,8 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             event = net.events.recv() => match event {
-                Some(NetEvent::Listening { address }) => pulse.listen(address),
+                Some(NetEvent::Listening { address }) => tracing::info!(address, "listening"),
+                Some(NetEvent::Announce { addresses }) => pulse.addresses = addresses,
                 Some(event) => {
                     heed(&mut revocations, &event, &net.handle);
                     join_site(&mut topics, &event, &net.handle);
@@ -101,7 +107,10 @@ pub async fn serve(identity: Identity, listen: Vec<String>) -> Result<()> {
                 }
             },
             _ = renewal_look.tick() => renewal.look(healer.known()),
-            _ = tick.tick() => dial(&mut healer, &net.handle, now()),
+            _ = tick.tick() => {
+                watched.turned(wall().0);
+                dial(&mut healer, &net.handle, now());
+            }
             _ = heartbeat.tick() => pulse.beat(&topics.presence(), &net.handle)?,
         }
     }
@@ -117,13 +126,6 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn listen(&mut self, address: String) {
-        if self.addresses.len() < MAX_ADDRESSES {
-            tracing::info!(address, "listening");
-            self.addresses.push(address);
-        }
-    }
-
     fn beat(&mut self, topic: &str, net: &NetHandle) -> Result<()> {
         self.seq += 1;
         let presence = Presence {

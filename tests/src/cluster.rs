@@ -3,7 +3,8 @@
 use crate::{
     eventually,
     lab::{Ground, Host, Lab},
-    node::{Node, SOON},
+    netlab::Link,
+    node::{Node, SOON, Transports},
     rows::Task,
     suite::{Place, Scene},
 };
@@ -29,6 +30,7 @@ pub struct Cluster {
     logs: PathBuf,
     first: String,
     keepers: BTreeSet<String>,
+    listen: Transports,
 }
 
 /// Collects what the mesh shall be.
@@ -36,9 +38,21 @@ pub struct Cluster {
 #[derive(Debug)]
 pub struct Builder<'a> {
     scene: &'a Scene,
-    nodes: Vec<(String, String)>,
+    nodes: Vec<Wanted>,
     keepers: BTreeSet<String>,
     grounds: Vec<(String, Ground)>,
+    listen: Transports,
+    link: Option<Link>,
+}
+
+/// A node to be.
+#[derive(Debug, Clone)]
+struct Wanted {
+    name: String,
+    site: String,
+    /// Where in the lab: a site of it, or a host in public.
+    place: String,
+    more: Vec<String>,
 }
 
 impl Builder<'_> {
@@ -49,11 +63,45 @@ impl Builder<'_> {
     }
 
     /// One more node at `site`. The first one holds the authority, enrols the others and is a keeper.
-    pub fn node(mut self, name: &str, site: &str) -> Self {
+    pub fn node(self, name: &str, site: &str) -> Self {
+        self.placed(name, site, site)
+    }
+
+    /// One more node of `site` on other ground than the rest of it: vehicles are one site, and each has a router.
+    pub fn placed(mut self, name: &str, site: &str, place: &str) -> Self {
         if self.nodes.is_empty() {
             self.keepers.insert(name.to_owned());
         }
-        self.nodes.push((name.to_owned(), site.to_owned()));
+        let [name, site, place] = [name, site, place].map(ToOwned::to_owned);
+        self.nodes.push(Wanted { name, site, place, more: Vec::new() });
+        self
+    }
+
+    /// Further arguments of `holm up` for the node named last.
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        if let Some(node) = self.nodes.last_mut() {
+            node.more.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        }
+        self
+    }
+
+    /// The same for the first node.
+    pub fn with_first(mut self, arguments: &[&str]) -> Self {
+        if let Some(node) = self.nodes.first_mut() {
+            node.more.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        }
+        self
+    }
+
+    /// What the uplink of every site that has a ground does to packets.
+    pub fn linked(mut self, link: Link) -> Self {
+        self.link = Some(link);
+        self
+    }
+
+    /// What the nodes listen on.
+    pub fn listen(mut self, listen: Transports) -> Self {
+        self.listen = listen;
         self
     }
 
@@ -68,10 +116,18 @@ impl Builder<'_> {
     /// # Errors
     /// Any of that fails.
     pub fn start(self) -> Result<Cluster> {
-        let (name, site) = self.nodes.first().context("a mesh needs a node")?;
+        let first = self.nodes.first().context("a mesh needs a node")?;
+        let (name, site) = (&first.name, &first.site);
         let mut lab = if *self.scene.place() == Place::Lab { Some(Lab::new()?) } else { None };
         for (site, ground) in &self.grounds {
             lab.as_mut().context("there is no NAT without the lab")?.ground(site, *ground)?;
+        }
+        if let (Some(link), Some(lab)) = (self.link, lab.as_ref()) {
+            for (site, ground) in &self.grounds {
+                if matches!(ground, Ground::Behind(_)) {
+                    lab.net().link(site, link)?;
+                }
+            }
         }
         let mut cluster = Cluster {
             nodes: BTreeMap::new(),
@@ -80,8 +136,9 @@ impl Builder<'_> {
             logs: self.scene.folder("logs")?,
             first: name.clone(),
             keepers: self.keepers,
+            listen: self.listen,
         };
-        let first = cluster.new_node(name, site)?;
+        let first = cluster.make(first)?;
         let data = first.data().to_string_lossy().into_owned();
         first.ok(&["init", "--mesh", MESH, "--site", site, "--name", name, "--data-dir", &data])?;
         first.up()?;
@@ -95,23 +152,24 @@ impl Builder<'_> {
 impl Cluster {
     /// Begins to describe a mesh in a scene.
     pub fn of(scene: &Scene) -> Builder<'_> {
-        Builder { scene, nodes: Vec::new(), keepers: BTreeSet::new(), grounds: Vec::new() }
+        let (nodes, keepers, grounds) = (Vec::new(), BTreeSet::new(), Vec::new());
+        Builder { scene, nodes, keepers, grounds, listen: Transports::Both, link: None }
     }
 
-    /// Enrols and starts more nodes: names and sites.
-    fn enrol(&mut self, nodes: &[(String, String)]) -> Result<()> {
-        let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-        for (name, site) in nodes {
-            let role = if self.keepers.contains(name) { "keeper" } else { "edge" };
-            groups.entry((role, site)).or_default().push(name);
+    /// Enrols and starts more nodes.
+    fn enrol(&mut self, nodes: &[Wanted]) -> Result<()> {
+        let mut groups: BTreeMap<(&str, &str), Vec<&Wanted>> = BTreeMap::new();
+        for node in nodes {
+            let role = if self.keepers.contains(&node.name) { "keeper" } else { "edge" };
+            groups.entry((role, &node.site)).or_default().push(node);
         }
-        for ((role, site), names) in groups {
-            let token = self.token_for(role, site, &["--uses", &names.len().to_string()])?;
-            for name in names {
-                let node = self.new_node(name, site)?;
+        for ((role, site), wanted) in groups {
+            let token = self.token_for(role, site, &["--uses", &wanted.len().to_string()])?;
+            for wanted in wanted {
+                let node = self.make(wanted)?;
                 join(&node, &token)?;
                 node.launch()?;
-                self.nodes.insert(name.to_owned(), node);
+                self.nodes.insert(wanted.name.clone(), node);
             }
         }
         self.nodes.values().try_for_each(Node::wait_ready)
@@ -139,7 +197,21 @@ impl Cluster {
     /// # Errors
     /// There can be no more hosts.
     pub fn new_node(&mut self, name: &str, site: &str) -> Result<Node> {
-        let host = self.new_host(site)?;
+        self.new_node_at(name, site, site)
+    }
+
+    fn make(&mut self, wanted: &Wanted) -> Result<Node> {
+        let mut node = self.new_node_at(&wanted.name, &wanted.site, &wanted.place)?;
+        node.set(self.listen, &wanted.more);
+        Ok(node)
+    }
+
+    /// The same, on other ground than the rest of its site.
+    ///
+    /// # Errors
+    /// There can be no more hosts.
+    pub fn new_node_at(&mut self, name: &str, site: &str, place: &str) -> Result<Node> {
+        let host = self.new_host(place)?;
         let port = if host.is_in_lab() { LAB_PORT } else { free_port()? };
         let data = self.folder.join(name);
         std::fs::create_dir_all(&data)?;
@@ -163,6 +235,11 @@ impl Cluster {
     /// There is none.
     pub fn node(&self, name: &str) -> &Node {
         self.nodes.get(name).unwrap_or_else(|| panic!("the test names a node that is not in the mesh: {name}"))
+    }
+
+    /// The folder for logs.
+    pub fn logs(&self) -> &std::path::Path {
+        &self.logs
     }
 
     /// All nodes.

@@ -31,6 +31,7 @@
 //! ```
 
 pub mod binaries;
+pub mod bootstrap;
 pub mod cluster;
 pub mod eventually;
 pub mod http;

@@ -35,7 +35,37 @@ pub struct Node {
     port: u16,
     data: PathBuf,
     logs: PathBuf,
+    listen: Transports,
+    more: Vec<String>,
     agent: Mutex<Agent>,
+}
+
+/// What a node listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transports {
+    /// TCP and QUIC.
+    #[default]
+    Both,
+    /// TCP alone.
+    Tcp,
+    /// QUIC alone.
+    Quic,
+}
+
+impl Transports {
+    /// The listen addresses, on `address` and `port`.
+    pub fn listen(self, address: std::net::IpAddr, port: u16) -> Vec<String> {
+        let ip = match address {
+            std::net::IpAddr::V4(ip) => format!("/ip4/{ip}"),
+            std::net::IpAddr::V6(ip) => format!("/ip6/{ip}"),
+        };
+        let (tcp, quic) = (format!("{ip}/tcp/{port}"), format!("{ip}/udp/{port}/quic-v1"));
+        match self {
+            Transports::Both => vec![tcp, quic],
+            Transports::Tcp => vec![tcp],
+            Transports::Quic => vec![quic],
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +77,15 @@ struct Agent {
 impl Node {
     /// A node that is not enrolled and not started.
     pub fn new(name: &str, site: &str, host: Host, port: u16, data: PathBuf, logs: PathBuf) -> Node {
-        Node { name: name.to_owned(), site: site.to_owned(), host, port, data, logs, agent: Mutex::default() }
+        let (name, site) = (name.to_owned(), site.to_owned());
+        let (listen, more) = (Transports::Both, Vec::new());
+        Node { name, site, host, port, data, logs, listen, more, agent: Mutex::default() }
+    }
+
+    /// Listens on these transports, and gives these further arguments to `holm up`.
+    pub fn set(&mut self, listen: Transports, more: &[String]) {
+        self.listen = listen;
+        self.more = more.to_vec();
     }
 
     /// Its name.
@@ -101,10 +139,11 @@ impl Node {
         let mut command = self.command();
         command.arg("up").arg("--data-dir").arg(&self.data).args(["--rpc", "127.0.0.1:0"]);
         command.env("HOLM_LOG", std::env::var_os("HOLM_LOG").unwrap_or_else(|| "holm=debug,warn".into()));
-        for transport in ["tcp/PORT", "udp/PORT/quic-v1"] {
-            let transport = transport.replace("PORT", &self.port.to_string());
-            command.args(["--listen", &format!("/ip4/{}/{transport}", self.host.address())]);
+        for address in self.listen.listen(self.host.address().into(), self.port) {
+            command.args(["--listen", &address]);
         }
+        // A search for a router that does UPnP costs packets and tells nothing, unless a test is about it.
+        command.env("HOLM_NO_UPNP", "true").args(&self.more);
         let [stdout, stderr] = self.log_files(agent.starts);
         command.stdin(Stdio::null()).stdout(File::create(stdout)?).stderr(File::create(stderr)?);
         // Ctrl-C at a terminal is for the run, which stops its nodes itself.

@@ -35,6 +35,14 @@ pub struct Member {
     pub site: String,
     /// `alive`, `suspect`, `dead` or `left`.
     pub state: String,
+    /// `self`, `direct`, `relayed` or `unknown`.
+    pub path: String,
+    /// Round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Its id.
+    pub id: String,
+    /// Where it says that it is.
+    pub addresses: Vec<String>,
 }
 
 /// A row of `holm ls`.
@@ -65,6 +73,49 @@ pub struct Status {
     pub ready: bool,
     /// A digest a scope.
     pub heads: BTreeMap<String, String>,
+    /// How the node is reached and reaches others.
+    pub reach: Reach,
+}
+
+/// The part of `holm status` about reachability.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Reach {
+    /// `unknown`, `none`, `translated`, `cone` or `symmetric`.
+    pub nat: String,
+    /// Whether UDP passes.
+    pub udp: Option<bool>,
+    /// What others are told.
+    pub announced: Vec<String>,
+    /// Relays that forward to it.
+    pub relays: Vec<Relay>,
+    /// Whether it offers to forward.
+    pub relaying: bool,
+    /// Connections that it forwards.
+    pub circuits: u32,
+    /// Its connected peers.
+    pub peers: Vec<Way>,
+}
+
+/// A relay of a node.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Relay {
+    /// Its id.
+    pub node: String,
+    /// Its address.
+    pub address: String,
+}
+
+/// How a peer is reached.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Way {
+    /// Its id.
+    pub node: String,
+    /// `direct` or `relayed`.
+    pub path: String,
+    /// The address of the connection.
+    pub address: String,
+    /// Round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
 }
 
 /// A row of `holm result`.

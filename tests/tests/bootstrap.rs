@@ -2,14 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use holm_tests::{
-    binaries,
+    bootstrap::Bootstrap,
     cluster::Cluster,
-    eventually,
+    eventually, http,
     node::SOON,
-    spawner::Guarded,
     suite::{Scene, Suite},
 };
-use std::{fs::File, process::Stdio};
 
 /// Enough that, were it asked by chance, the server would be asked to coordinate some.
 const APPS: usize = 12;
@@ -20,20 +18,11 @@ fn main() {
 
 fn it_decides_nothing(scene: &Scene) -> Result<()> {
     let mut mesh = Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").start()?;
-    let token = mesh.token_for("keeper", "cloud", &[])?;
-    let place = mesh.new_node("meet", "cloud")?;
-    let command = |arguments: &[&str]| -> Result<std::process::Command> {
-        let mut command = place.host().command(binaries::find("holm-bootstrap")?);
-        command.arg("--data-dir").arg(place.data()).args(arguments).stdin(Stdio::null());
-        Ok(command)
-    };
-    let joined = command(&["join", &token, "--name", "meet"])?.output()?;
-    ensure!(joined.status.success(), "{joined:?}");
-    let listen = format!("/ip4/{}/tcp/{}", place.host().address(), place.port());
-    let mut up = command(&["up", "--listen", &listen])?;
-    let log = scene.folder("logs")?.join("meet.log");
-    up.stdout(File::create(&log)?).stderr(File::create(&log)?);
-    let _server = Guarded::spawn(up)?;
+    let server = Bootstrap::start(&mut mesh, "meet", "cloud")?;
+    for (path, wanted) in [("/healthz", "ok"), ("/metrics", "holm_bootstrap_peers ")] {
+        let answer = http::get(server.place().host().connect(server.http()?, http::PATIENCE)?, path, "")?;
+        ensure!(answer.status == 200 && answer.text().contains(wanted), "{path}: {answer:?}");
+    }
 
     let node = mesh.node("till-1");
     eventually("the nodes see the server", SOON, || {

@@ -1,6 +1,7 @@
 //! Requests and answers of the JSON-RPC interface, as plain types: the node's core answers them,
 //! the `rpc` crate carries them, the command line prints them. Field names are a promise.
 
+pub use crate::reach::{NatKind, OwnAddress, PeerPath, Reach, RelayRow};
 use crate::{
     Digest, Epoch, Label, NodeId, Slot, TaskId, Wall,
     cert::Role,
@@ -251,6 +252,9 @@ pub struct NodeRow {
     pub seen: bool,
     /// How this node reaches it.
     pub path: Path,
+    /// Round trip to it in milliseconds, where there is a connection and it was measured.
+    #[serde(default)]
+    pub rtt_ms: Option<f64>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Where it listens.
@@ -373,6 +377,9 @@ pub struct MeshStatus {
     pub heads: BTreeMap<String, Digest>,
     /// Counters of what was dropped or refused, by name.
     pub counters: BTreeMap<String, u64>,
+    /// How this node is reached and reaches others.
+    #[serde(default)]
+    pub reach: Reach,
 }
 
 /// Answer of `app.get`.

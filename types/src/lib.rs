@@ -36,6 +36,7 @@ pub mod keys;
 pub mod manifest;
 pub mod marks;
 pub mod presence;
+mod reach;
 pub mod revocation;
 pub mod sabotage;
 mod time;

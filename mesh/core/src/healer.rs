@@ -84,8 +84,13 @@ impl Order {
 pub struct Dial {
     /// The peer, whose key the transport will check.
     pub peer: NodeId,
-    /// Where it was last known to listen.
+    /// Where it was last known to listen: direct addresses first, those over relays after them.
     pub addresses: Vec<String>,
+}
+
+/// Whether a multiaddress leads over a relay.
+pub fn is_relayed(address: &str) -> bool {
+    address.contains("/p2p-circuit")
 }
 
 /// See the [module](self).
@@ -149,6 +154,17 @@ impl Healer {
             changed
         });
         changed == Some(true)
+    }
+
+    /// A member says itself where it is: what was known of relays that lead to it is of the past.
+    /// Answers as [`Healer::learn`].
+    pub fn announced(&mut self, node: NodeId, addresses: &[String], now: Mono) -> bool {
+        let gone = |known: &String| is_relayed(known) && !addresses.contains(known);
+        let stale = self.peers.get(&node).is_some_and(|peer| peer.addresses.iter().any(gone));
+        if stale {
+            self.alter(&node, |peer| peer.addresses.retain(|known| !gone(known)));
+        }
+        self.learn(node, addresses, now) || stale
     }
 
     /// A peer holds the sites together: some of these are dialled whatever other connections there are.
@@ -224,7 +240,9 @@ impl Healer {
         self.alter(&node, |peer| {
             peer.next = now.after(peer.delay.mul_f64(jitter));
             peer.delay = (peer.delay * 2).min(longest);
-            Dial { peer: node, addresses: peer.addresses.clone() }
+            let mut addresses = peer.addresses.clone();
+            addresses.sort_by_key(|address| is_relayed(address));
+            Dial { peer: node, addresses }
         })
     }
 
@@ -297,6 +315,20 @@ mod tests {
         assert!(healer.deadline().unwrap().since(now) < Duration::from_millis(400));
         assert!(healer.forget(&PEER) && !healer.forget(&PEER));
         assert_eq!((healer.deadline(), healer.known().len()), (None, 0), "who is no member is not dialled");
+    }
+
+    #[test]
+    fn direct_addresses_come_first_and_relays_that_are_gone_are_forgotten() {
+        let mut healer = Healer::new(Config::default(), 1);
+        let (direct, one, two) =
+            ("/ip4/10.0.0.1/tcp/1", "/ip4/11.0.0.1/tcp/1/p2p/A/p2p-circuit", "/x/p2p/B/p2p-circuit");
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert!(healer.announced(PEER, &list(&[one, direct]), at(0)));
+        assert_eq!(healer.tick(at(0))[0].addresses, list(&[direct, one]));
+        assert!(!healer.announced(PEER, &list(&[one, direct]), at(0)), "nothing new");
+        assert!(healer.announced(PEER, &list(&[two]), at(0)));
+        assert_eq!(healer.addresses(&PEER), list(&[two, direct]), "a direct address may come back");
+        assert!(healer.announced(PEER, &[], at(0)), "it has no relay any more");
     }
 
     #[test]

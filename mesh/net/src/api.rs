@@ -7,12 +7,17 @@ use crate::{
 };
 use holm_types::{
     Incarnation, Label, MeshId, NodeId, Wall,
+    api::Reach,
     cert::CertChain,
     distrust::Distrust,
     keys::KeyPair,
     token::{Enrolment, Token},
 };
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// What the network needs to start.
@@ -31,8 +36,39 @@ pub struct NetConfig {
     pub mdns: bool,
     /// The date, against which certificates are checked.
     pub clock: Arc<dyn Fn() -> Wall + Send + Sync>,
+    /// How it makes itself reachable.
+    pub reach: ReachConfig,
     /// The bounds.
     pub limits: Limits,
+}
+
+/// How a node makes itself reachable behind NATs, and helps others with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReachConfig {
+    /// Use relays, meet peers half-way, have own addresses tested. Off: only what can be dialled is dialled.
+    pub enabled: bool,
+    /// Forward for other members, once this node is found to be reachable from outside.
+    pub relay: bool,
+    /// Keep reservations with relays though this node seems to be reachable: where a firewall lets in some
+    /// networks and not others.
+    pub reserve: bool,
+    /// Ask the router to lead a port here.
+    pub upnp: bool,
+    /// Multiaddresses that others can dial, by the operator's word.
+    pub advertise: Vec<String>,
+}
+
+impl ReachConfig {
+    /// Nothing of it: for networks where everybody can dial everybody, such as simulated ones.
+    pub fn off() -> ReachConfig {
+        ReachConfig { enabled: false, relay: false, reserve: false, upnp: false, advertise: Vec::new() }
+    }
+}
+
+impl Default for ReachConfig {
+    fn default() -> ReachConfig {
+        ReachConfig { enabled: true, relay: false, reserve: false, upnp: true, advertise: Vec::new() }
+    }
 }
 
 impl fmt::Debug for NetConfig {
@@ -42,6 +78,7 @@ impl fmt::Debug for NetConfig {
             .field("mesh", &self.mesh)
             .field("listen", &self.listen)
             .field("mdns", &self.mdns)
+            .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
 }
@@ -99,8 +136,8 @@ pub enum NetCommand {
 
 /// What the network tells its owner.
 ///
-/// [`NetEvent::PeerUp`], [`NetEvent::PeerDown`], [`NetEvent::Frame`] and [`NetEvent::Listening`] are
-/// never lost: when the owner is slow they wait, and peers are made to wait. The rest are hints, dropped
+/// [`NetEvent::PeerUp`], [`NetEvent::PeerDown`], [`NetEvent::PathChanged`], [`NetEvent::Frame`],
+/// [`NetEvent::Listening`] and [`NetEvent::Announce`] are never lost: when the owner is slow they wait, and peers are made to wait. The rest are hints, dropped
 /// and counted when the owner is slow. The frames of a peer come between its `PeerUp` and its `PeerDown`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetEvent {
@@ -119,6 +156,20 @@ pub enum NetEvent {
         address: String,
         /// Whether the connection leads over a relay.
         relayed: bool,
+    },
+    /// A connected member is reached in another way than before.
+    PathChanged {
+        /// Who.
+        node: NodeId,
+        /// The address of the connection.
+        address: String,
+        /// Whether the connection leads over a relay.
+        relayed: bool,
+    },
+    /// Where other members should look for this node from now on, instead of where they did.
+    Announce {
+        /// At most 8 multiaddresses, the best first.
+        addresses: Vec<String>,
     },
     /// The last connection with a member is gone.
     PeerDown {
@@ -182,6 +233,7 @@ pub enum NetEvent {
 pub struct NetHandle {
     pub(crate) commands: mpsc::Sender<Ask>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) reach: Arc<Mutex<Reach>>,
     pub(crate) frame_bytes: usize,
     pub(crate) gossip_bytes: usize,
 }
@@ -209,6 +261,11 @@ impl NetHandle {
         let (opened, stream) = oneshot::channel();
         self.commands.try_send(Ask::Open(peer, opened)).map_err(|_| StreamError::Busy)?;
         stream.await.unwrap_or(Err(StreamError::NotConnected))
+    }
+
+    /// How this node is reached and reaches others, as it was a second ago at most.
+    pub fn reach(&self) -> Reach {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was refused, dropped or cut so far, by name.

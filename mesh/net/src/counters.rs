@@ -62,6 +62,28 @@ counters! {
     PingClosed = "ping_closed",
     /// Connections closed because the peer has more than two.
     SurplusClosed = "surplus_closed",
+    /// Relayed connections closed because there is a direct one.
+    MovedToDirect = "moved_to_direct",
+    /// Attempts to meet a relayed peer half-way.
+    MeetTried = "meet_tried",
+    /// Attempts that came to nothing before anybody dialled.
+    MeetFailed = "meet_failed",
+    /// Peers that went from relayed to direct.
+    BecameDirect = "became_direct",
+    /// Reservations that relays have granted, not counting renewals.
+    Reserved = "reserved",
+    /// Reservations that were refused or lost.
+    ReservationLost = "reservation_lost",
+    /// Connections that this node began to forward for others.
+    CircuitsOpened = "circuits_opened",
+    /// Reservations and connections that this node refused to serve as a relay.
+    RelayRefused = "relay_refused",
+    /// Dials for peers that wanted an address tested.
+    TestsServed = "tests_served",
+    /// Tests of addresses that were refused: too many, or of somebody else's address.
+    TestsRefused = "tests_refused",
+    /// Times that the network was built anew after a long time without peers.
+    Rebuilt = "rebuilt",
     /// Peers disconnected because their certificate expired.
     ExpiredClosed = "expired_closed",
     /// Connections closed because the peer's certificate was revoked.

@@ -73,7 +73,9 @@ async fn ask_issuer(
     let mut transport = transport::base(&ids::keypair_of(key)?, &Limits::default())?;
     let deadline = Instant::now() + timeout;
     let mut failures = Vec::new();
-    for address in address::for_dialling(issuer, addresses) {
+    // What an address over a relay begins with leads to the relay, which serves no strangers.
+    let direct = address::for_dialling(issuer, addresses).into_iter().filter(|address| !address::relayed(address));
+    for address in direct {
         let attempt = ask(&mut transport, issuer, address.clone(), hello);
         let limit = deadline.min(Instant::now() + PER_ADDRESS);
         match timeout_at(limit, attempt).await {

@@ -72,6 +72,8 @@ pub(crate) struct Ground {
     pub(crate) executor: Config,
     /// Fails when an address cannot be listened on for a reason that the transport would not see.
     pub(crate) probe: fn(&Multiaddr) -> io::Result<()>,
+    /// Makes another one, should this one be beyond repair.
+    pub(crate) again: Option<fn() -> Result<Ground, NetError>>,
 }
 
 impl Ground {
@@ -82,6 +84,7 @@ impl Ground {
             transport: Box::new(transport::base),
             executor: Config::with_tokio_executor(),
             probe: transport::probe,
+            again: Some(Ground::system),
         })
     }
 
@@ -92,6 +95,7 @@ impl Ground {
             transport: Box::new(move |key, limits| transport::secured(streams, key, limits)),
             executor: Config::with_executor(move |task| spawn(task)),
             probe: |_| Ok(()),
+            again: None,
         }
     }
 }

@@ -4,13 +4,13 @@
 //! cores decide whom to dial and what to say, this crate does it and reports what happened.
 //!
 //! ```no_run
-//! use holm_mesh_net::{Limits, NetCommand, NetConfig, NetEvent, start};
+//! use holm_mesh_net::{Limits, NetCommand, NetConfig, NetEvent, ReachConfig, start};
 //! use holm_types::{Incarnation, MeshId, Wall, cert::CertChain, keys::KeyPair};
 //! # async fn run(key: KeyPair, chain: CertChain, mesh: MeshId) -> Result<(), holm_mesh_net::NetError> {
 //! let mut tasks = tokio::task::JoinSet::new();
 //! let listen = vec!["/ip4/0.0.0.0/udp/0/quic-v1".to_owned(), "/ip4/0.0.0.0/tcp/0".to_owned()];
 //! let clock = std::sync::Arc::new(|| Wall(1_700_000_000_000));
-//! let config = NetConfig { key, chain, mesh, incarnation: Incarnation(1), listen, mdns: true, clock, limits: Limits::default() };
+//! let config = NetConfig { key, chain, mesh, incarnation: Incarnation(1), listen, mdns: true, clock, reach: ReachConfig::default(), limits: Limits::default() };
 //! let mut net = start(config, &mut tasks).await?;
 //! while let Some(event) = net.events.recv().await {
 //!     if let NetEvent::PeerUp { node, .. } = event {
@@ -32,6 +32,9 @@
 //!   a **stream** ([`NetHandle::open`]) is a conversation of its own with such a peer.
 //! * **Facts and hints.** Peers and frames are never lost on the way to the owner; gossip, addresses and
 //!   discoveries are, when it is slow, and are counted.
+//! * **Reach.** A node that others cannot dial has reservations with two relays (`reach.rs`); a peer that
+//!   is reached over a relay is met half-way (`meet.rs`), and moves to the direct connection that comes of it.
+//!   [`NetEvent::Announce`] says what to tell others; [`NetHandle::reach`] explains it to people.
 //! * **Bounds.** Every queue, window, size and number of connections has its bound in [`Limits`];
 //!   [`NetHandle::counters`] tells what they cut. What strangers can occupy (unfinished
 //!   connections) makes room by dropping the oldest, so that silence cannot keep members out.
@@ -54,20 +57,22 @@ mod hello;
 mod hints;
 mod ids;
 mod limits;
+mod meet;
 mod muxer;
 mod outlet;
 mod peers;
+mod reach;
 mod streams;
 mod swarm;
 mod transport;
 mod wire;
 
 pub use api::{
-    EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, RenewRequest, StreamError, start,
-    start_on,
+    EnrolRequest, IncomingStream, Net, NetCommand, NetConfig, NetEvent, NetHandle, ReachConfig, RenewRequest,
+    StreamError, start, start_on,
 };
 pub use enrol::{enrol, renew};
 pub use error::NetError;
 pub use ground::{Accepted, Sockets, Spawn};
-pub use limits::Limits;
+pub use limits::{Limits, RelayLimits};
 pub use streams::NetStream;

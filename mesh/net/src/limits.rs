@@ -1,7 +1,7 @@
 //! Every bound of the network, in one place.
 
 use crate::NetError;
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// What yamux grants every stream from the start; its connection window must cover that for all.
 pub(crate) const YAMUX_STREAM_WINDOW: usize = 256 * 1024;
@@ -36,8 +36,10 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Time between two pings.
     pub ping_interval: Duration,
-    /// A ping that takes longer closes the connection.
+    /// When pings take longer twice in a row the connection is closed.
     pub ping_timeout: Duration,
+    /// The same for connections over relays and with relays, at the first ping: there is another way.
+    pub relay_timeout: Duration,
     /// Gossip messages that may wait for one peer.
     pub gossip_queue: usize,
     /// Payload bytes of a gossip message.
@@ -67,6 +69,48 @@ pub struct Limits {
     pub enrolments: usize,
     /// More than two connections with a peer are reduced to two after this time.
     pub surplus_grace: Duration,
+    /// A relayed connection is closed when a direct one has stood this long and no stream is open on it.
+    pub moved_grace: Duration,
+    /// The same, whatever is open on it.
+    pub moved_at_last: Duration,
+    /// A node that dials and has no peer for this long builds its network anew.
+    pub lonely: Duration,
+    /// What this node forwards for others, where it does.
+    pub relay: RelayLimits,
+}
+
+/// What a relay forwards. Forwarding has to suit connections that carry work for hours where no direct
+/// way exists, and to leave something for everybody.
+#[derive(Debug, Clone)]
+pub struct RelayLimits {
+    /// Members that may be reached through it. A relay that is full refuses renewals too.
+    pub reservations: usize,
+    /// A reservation is to be renewed within this time.
+    pub reservation_time: Duration,
+    /// Connections forwarded at once.
+    pub circuits: usize,
+    /// Of these, those that one member has opened.
+    pub circuits_per_peer: usize,
+    /// A connection is closed after this time; its ends open another one.
+    pub circuit_time: Duration,
+    /// Bytes of a connection, both directions together; then it is closed and its ends open another one.
+    pub circuit_bytes: u64,
+    /// Connections that one member may open a minute.
+    pub circuits_per_minute: NonZeroU32,
+}
+
+impl Default for RelayLimits {
+    fn default() -> RelayLimits {
+        RelayLimits {
+            reservations: 1024,
+            reservation_time: Duration::from_secs(3600),
+            circuits: 2048,
+            circuits_per_peer: 256,
+            circuit_time: Duration::from_secs(12 * 3600),
+            circuit_bytes: 64 << 30,
+            circuits_per_minute: NonZeroU32::MIN.saturating_add(239),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -82,8 +126,9 @@ impl Default for Limits {
             greeting_timeout: Duration::from_secs(5),
             connection_window: 8 << 20,
             idle_timeout: Duration::from_secs(120),
-            ping_interval: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(4),
             ping_timeout: Duration::from_secs(5),
+            relay_timeout: Duration::from_secs(3),
             gossip_queue: 256,
             gossip_bytes: 24 << 10,
             topics: 256,
@@ -98,6 +143,10 @@ impl Default for Limits {
             commands: 1024,
             enrolments: 16,
             surplus_grace: Duration::from_secs(3),
+            moved_grace: Duration::from_secs(2),
+            moved_at_last: Duration::from_secs(60),
+            lonely: Duration::from_secs(300),
+            relay: RelayLimits::default(),
         }
     }
 }
@@ -144,6 +193,13 @@ impl Limits {
             ("events", self.events >= 2, "at least 2"),
             ("commands", self.commands > 0, "at least 1"),
             ("enrolments", self.enrolments > 0, "at least 1"),
+            // libp2p's relay panics on more, and takes none for no time at all.
+            (
+                "relay.circuit_time",
+                (1..=u64::from(u32::MAX)).contains(&self.relay.circuit_time.as_secs()),
+                "between a second and 136 years",
+            ),
+            ("relay.reservation_time", self.relay.reservation_time.as_secs() >= 60, "at least a minute"),
         ];
         match rules.into_iter().find(|(_, holds, _)| !holds) {
             Some((name, _, rule)) => Err(NetError::Limit { name, why: format!("it must be {rule}") }),

@@ -114,10 +114,12 @@ fn size_of(event: &NetEvent) -> usize {
             NetEvent::Gossip { bytes, topic, .. } => bytes.len() + topic.len(),
             NetEvent::Frame { bytes, .. } => bytes.len(),
             NetEvent::PeerUp { .. } => 1024,
-            NetEvent::Discovered { addresses, .. } | NetEvent::PeerAddresses { addresses, .. } => {
-                addresses.iter().map(String::len).sum()
-            }
-            NetEvent::Listening { address } | NetEvent::Observed { address } => address.len(),
+            NetEvent::Discovered { addresses, .. }
+            | NetEvent::PeerAddresses { addresses, .. }
+            | NetEvent::Announce { addresses } => addresses.iter().map(String::len).sum(),
+            NetEvent::Listening { address }
+            | NetEvent::Observed { address }
+            | NetEvent::PathChanged { address, .. } => address.len(),
             NetEvent::DialFailed { error, .. } => error.len(),
             NetEvent::PeerDown { .. } | NetEvent::Superseded { .. } => 0,
         }

@@ -8,12 +8,26 @@ use std::{collections::BTreeMap, time::Duration};
 const KEPT: usize = 2;
 
 /// One connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     /// We dialled it.
     pub(crate) dialled: bool,
     pub(crate) relayed: bool,
+    /// Over QUIC; else TCP.
+    pub(crate) quic: bool,
+    /// Where it leads, or where it came from.
+    pub(crate) address: String,
+}
+
+/// What is known of a connection while it stands.
+#[derive(Debug)]
+struct Standing {
+    connection: Connection,
+    since: Mono,
+    rtt: Option<Duration>,
+    /// When it last answered; its beginning before that.
+    answered: Mono,
 }
 
 /// One connected peer.
@@ -21,9 +35,29 @@ pub(crate) struct Connection {
 struct Peer {
     node: NodeId,
     expires: Wall,
-    connections: Vec<Connection>,
+    connections: Vec<Standing>,
     /// Since when there are more connections than may stay.
     surplus_since: Option<Mono>,
+}
+
+impl Peer {
+    fn is_relayed(&self) -> bool {
+        self.connections.iter().all(|c| c.connection.relayed)
+    }
+
+    /// The connection that is used: a direct one if there is one, the oldest first.
+    fn best(&self) -> Option<&Standing> {
+        self.connections.iter().min_by_key(|c| (c.connection.relayed, c.connection.id))
+    }
+}
+
+/// How a peer is reached.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Way {
+    pub(crate) node: NodeId,
+    pub(crate) relayed: bool,
+    pub(crate) address: String,
+    pub(crate) rtt: Option<Duration>,
 }
 
 /// The connected peers.
@@ -42,6 +76,52 @@ impl Peers {
         self.peers.contains_key(peer)
     }
 
+    /// Whether a peer is connected, and only over relays.
+    pub(crate) fn is_relayed(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(Peer::is_relayed)
+    }
+
+    /// How a peer is reached now.
+    pub(crate) fn way(&self, peer: &PeerId) -> Option<Way> {
+        let peer = self.peers.get(peer)?;
+        let best = peer.best()?;
+        let Connection { relayed, address, .. } = best.connection.clone();
+        Some(Way { node: peer.node, relayed, address, rtt: best.rtt })
+    }
+
+    /// How each peer is reached now.
+    pub(crate) fn ways(&self) -> Vec<Way> {
+        self.peers.keys().filter_map(|peer| self.way(peer)).collect()
+    }
+
+    /// Whether there is a direct connection with the peer over QUIC, and one over TCP.
+    pub(crate) fn carriers(&self, peer: &PeerId) -> (bool, bool) {
+        let direct = |quic: bool| {
+            let connections = self.peers.get(peer).into_iter().flat_map(|peer| &peer.connections);
+            connections.filter(|c| !c.connection.relayed).any(|c| c.connection.quic == quic)
+        };
+        (direct(true), direct(false))
+    }
+
+    /// A round trip on a connection was measured.
+    pub(crate) fn measured(&mut self, peer: &PeerId, id: ConnectionId, rtt: Duration, now: Mono) {
+        let connections = self.peers.get_mut(peer).into_iter().flat_map(|peer| &mut peer.connections);
+        connections.filter(|c| c.connection.id == id).for_each(|c| (c.rtt, c.answered) = (Some(rtt), now));
+    }
+
+    /// Connections that have not answered for `limit`, where there is another way to take: those over relays and
+    /// with them, and those beside another one of the same peer, which came back in another way. libp2p's ping
+    /// lets the first failure pass without a word, and reports the second after two more intervals.
+    pub(crate) fn silent(&self, now: Mono, limit: Duration, is_relay: impl Fn(&PeerId) -> bool) -> Vec<ConnectionId> {
+        let mut silent = Vec::new();
+        for (id, peer) in &self.peers {
+            let all = is_relay(id) || peer.connections.len() > 1;
+            let watched = peer.connections.iter().filter(|c| c.connection.relayed || all);
+            silent.extend(watched.filter(|c| now.since(c.answered) > limit).map(|c| c.connection.id));
+        }
+        silent
+    }
+
     /// Notes a connection; true when it is the peer's first.
     pub(crate) fn up(&mut self, peer: PeerId, node: NodeId, chain: &CertChain, c: Connection, now: Mono) -> bool {
         let expires = ends(chain);
@@ -49,7 +129,7 @@ impl Peers {
             self.peers.entry(peer).or_insert(Peer { node, expires, connections: Vec::new(), surplus_since: None });
         // A later connection may have shown a renewed certificate.
         entry.expires = expires;
-        entry.connections.push(c);
+        entry.connections.push(Standing { connection: c, since: now, rtt: None, answered: now });
         if entry.connections.len() > KEPT {
             entry.surplus_since.get_or_insert(now);
         }
@@ -67,7 +147,7 @@ impl Peers {
     /// Notes the end of a connection; the node, when it was the peer's last.
     pub(crate) fn down(&mut self, peer: &PeerId, id: ConnectionId) -> Option<NodeId> {
         let entry = self.peers.get_mut(peer)?;
-        entry.connections.retain(|c| c.id != id);
+        entry.connections.retain(|c| c.connection.id != id);
         if entry.connections.len() <= KEPT {
             entry.surplus_since = None;
         }
@@ -79,8 +159,8 @@ impl Peers {
     /// The connections to close because their peer has too many for longer than `grace`.
     ///
     /// One side decides, the one with the smaller peer id, so that the two never close each other's
-    /// choice. It keeps direct connections before relayed ones, then those that it dialled itself,
-    /// then the older ones.
+    /// choice. It keeps direct connections before relayed ones, then one over each transport, then those
+    /// that it dialled itself, then the older ones.
     pub(crate) fn surplus(&mut self, now: Mono, grace: Duration) -> Vec<ConnectionId> {
         let me = self.me;
         let mut close = Vec::new();
@@ -88,12 +168,30 @@ impl Peers {
             if peer.surplus_since.is_none_or(|since| now.since(since) < grace) {
                 continue;
             }
-            peer.connections.sort_by_key(|c| (c.relayed, !c.dialled, c.id));
-            close.extend(peer.connections.iter().skip(KEPT).map(|c| c.id));
+            let rank = |c: &Standing| (c.connection.relayed, !c.connection.dialled, c.connection.id);
+            peer.connections.sort_by_key(rank);
+            let (mut first, mut again) = (Vec::new(), Vec::new());
+            for c in &peer.connections {
+                let kind = (c.connection.relayed, c.connection.quic);
+                let seen = first.iter().any(|(known, _)| *known == kind);
+                if seen { again.push(c.connection.id) } else { first.push((kind, c.connection.id)) }
+            }
+            // Relayed ones come last in `first`, and a second direct one is worth more.
+            let (direct, relayed): (Vec<_>, Vec<_>) = first.into_iter().partition(|((relayed, _), _)| !relayed);
+            let ids = direct.into_iter().map(|(_, id)| id).chain(again).chain(relayed.into_iter().map(|(_, id)| id));
+            close.extend(ids.skip(KEPT));
             // Should a close fail to take effect, it is tried again after another grace.
             peer.surplus_since = Some(now);
         }
         close
+    }
+
+    /// Relayed connections with peers that have had a direct one for `grace`. Here, too, the smaller id decides.
+    pub(crate) fn superfluous(&self, now: Mono, grace: Duration) -> Vec<ConnectionId> {
+        let stands = |c: &Standing| !c.connection.relayed && now.since(c.since) >= grace;
+        let peers = self.peers.iter().filter(|(id, peer)| self.me < **id && peer.connections.iter().any(stands));
+        let relayed = peers.flat_map(|(_, peer)| &peer.connections).filter(|c| c.connection.relayed);
+        relayed.map(|c| c.connection.id).collect()
     }
 
     /// Peers whose certificate is borne with no more.
@@ -118,7 +216,8 @@ mod tests {
     }
 
     fn connection(id: usize, dialled: bool, relayed: bool) -> Connection {
-        Connection { id: ConnectionId::new_unchecked(id), dialled, relayed }
+        let (id, address) = (ConnectionId::new_unchecked(id), String::new());
+        Connection { id, dialled, relayed, quic: true, address }
     }
 
     /// Two peer ids, the smaller first.
@@ -130,7 +229,7 @@ mod tests {
     fn with(me: PeerId, peer: PeerId, connections: &[Connection]) -> Peers {
         let mut peers = Peers::new(me);
         for (n, c) in connections.iter().enumerate() {
-            assert_eq!(peers.up(peer, NodeId([1; 32]), &CertChain::new(Vec::new()), *c, at(0)), n == 0);
+            assert_eq!(peers.up(peer, NodeId([1; 32]), &CertChain::new(Vec::new()), c.clone(), at(0)), n == 0);
         }
         peers
     }
@@ -164,6 +263,58 @@ mod tests {
             decides.down(&large, id);
         }
         assert!(decides.surplus(at(99), GRACE).is_empty());
+    }
+
+    #[test]
+    fn one_over_each_transport_stays_and_the_relayed_one_goes() {
+        let (small, large) = pair();
+        let tcp = |c: Connection| Connection { quic: false, ..c };
+        let connections = [
+            connection(1, true, false),
+            connection(2, true, false),
+            tcp(connection(3, false, false)),
+            connection(4, true, true),
+        ];
+        let mut peers = with(small, large, &connections);
+        assert_eq!(peers.carriers(&large), (true, true));
+        let closed = peers.surplus(at(3), GRACE);
+        assert_eq!(closed, [ConnectionId::new_unchecked(2), ConnectionId::new_unchecked(4)]);
+    }
+
+    #[test]
+    fn a_relayed_connection_is_superfluous_once_a_direct_one_stands() {
+        let (small, large) = pair();
+        let relayed = with(small, large, &[connection(1, true, true)]);
+        assert!(relayed.superfluous(at(99), GRACE).is_empty() && relayed.is_relayed(&large));
+        let both = [connection(1, true, true), connection(2, true, false)];
+        let decides = with(small, large, &both);
+        assert!(decides.superfluous(at(2), GRACE).is_empty() && !decides.is_relayed(&large));
+        assert_eq!(decides.superfluous(at(3), GRACE), [ConnectionId::new_unchecked(1)]);
+        assert!(with(large, small, &both).superfluous(at(3), GRACE).is_empty());
+    }
+
+    #[test]
+    fn silence_is_noticed_soon_where_a_relay_is_involved() {
+        let (me, peer) = pair();
+        let mut peers = with(me, peer, &[connection(1, true, true), connection(2, true, false)]);
+        let limit = Duration::from_secs(7);
+        assert_eq!(peers.silent(at(8), limit, |_| false).len(), 2, "beside each other");
+        peers.measured(&peer, ConnectionId::new_unchecked(1), Duration::ZERO, at(4));
+        assert_eq!(peers.silent(at(8), limit, |_| false), [ConnectionId::new_unchecked(2)]);
+        peers.down(&peer, ConnectionId::new_unchecked(1));
+        assert!(peers.silent(at(99), limit, |_| false).is_empty(), "a direct one alone: libp2p's ping decides");
+        assert_eq!(peers.silent(at(99), limit, |_| true), [ConnectionId::new_unchecked(2)]);
+    }
+
+    #[test]
+    fn the_direct_way_is_the_way() {
+        let (me, peer) = pair();
+        let mut peers = with(me, peer, &[connection(1, true, true), connection(2, true, false)]);
+        peers.measured(&peer, ConnectionId::new_unchecked(2), Duration::from_millis(40), at(1));
+        let way = peers.way(&peer).unwrap();
+        assert!(!way.relayed && way.rtt == Some(Duration::from_millis(40)));
+        peers.down(&peer, ConnectionId::new_unchecked(2));
+        assert!(peers.way(&peer).unwrap().relayed);
     }
 
     #[test]

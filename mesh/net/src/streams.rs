@@ -45,6 +45,8 @@ pub(crate) struct Arrived {
 pub(crate) struct Streams {
     /// Connections of each peer, and whether a relay carries them.
     connections: BTreeMap<PeerId, BTreeMap<ConnectionId, bool>>,
+    /// Held by this, the connection's handler, and every stream that is open on it.
+    in_use: BTreeMap<ConnectionId, Arc<()>>,
     events: VecDeque<ToSwarm<Arrived, THandlerInEvent<Streams>>>,
     max_inbound: usize,
     counters: Arc<Counters>,
@@ -52,8 +54,8 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn new(limits: &Limits, counters: Arc<Counters>) -> Streams {
-        let (connections, events) = (BTreeMap::new(), VecDeque::new());
-        Streams { connections, events, max_inbound: limits.streams_per_connection, counters }
+        let (connections, in_use, events) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        Streams { connections, in_use, events, max_inbound: limits.streams_per_connection, counters }
     }
 
     /// Opens a stream to a connected peer, over its direct connection if it has one.
@@ -68,8 +70,15 @@ impl Streams {
         self.events.push_back(ToSwarm::NotifyHandler { peer_id, handler, event: opened });
     }
 
-    fn handler(&self) -> StreamHandler {
-        StreamHandler::new(self.max_inbound, self.counters.clone())
+    /// Whether a stream is open on the connection.
+    pub(crate) fn uses(&self, connection: ConnectionId) -> bool {
+        const NOT_STREAMS: usize = 2;
+        self.in_use.get(&connection).is_some_and(|held| Arc::strong_count(held) > NOT_STREAMS)
+    }
+
+    fn handler(&mut self, connection: ConnectionId) -> StreamHandler {
+        let held = self.in_use.entry(connection).or_default().clone();
+        StreamHandler::new(self.max_inbound, self.counters.clone(), held)
     }
 }
 
@@ -79,23 +88,23 @@ impl NetworkBehaviour for Streams {
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         _: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler())
+        Ok(self.handler(connection))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
-        _: ConnectionId,
+        connection: ConnectionId,
         _: PeerId,
         _: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler())
+        Ok(self.handler(connection))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm) {
@@ -104,7 +113,11 @@ impl NetworkBehaviour for Streams {
                 let connections = self.connections.entry(up.peer_id).or_default();
                 connections.insert(up.connection_id, up.endpoint.is_relayed());
             }
+            // Another behaviour has refused it.
+            FromSwarm::DialFailure(failed) => drop(self.in_use.remove(&failed.connection_id)),
+            FromSwarm::ListenFailure(failed) => drop(self.in_use.remove(&failed.connection_id)),
             FromSwarm::ConnectionClosed(down) => {
+                self.in_use.remove(&down.connection_id);
                 if let Some(connections) = self.connections.get_mut(&down.peer_id) {
                     connections.remove(&down.connection_id);
                     if connections.is_empty() {

@@ -2,9 +2,11 @@
 
 mod commands;
 mod events;
+mod reach;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use crate::{
     IncomingStream,
@@ -19,16 +21,25 @@ use crate::{
 };
 use futures::StreamExt;
 use holm_types::{Mono, keys::KeyPair};
-use libp2p::{PeerId, Swarm, swarm::SwarmEvent};
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    swarm::{ConnectionId, SwarmEvent},
+};
+use reach::Reaching;
 pub(crate) use setup::open;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
+use watchdog::Watchdog;
 
-/// How often surplus connections and expired certificates are looked for.
-const TICK: Duration = Duration::from_secs(1);
+/// How often surplus connections and expired certificates are looked for, and what is due to be reached.
+const TICK: Duration = Duration::from_millis(250);
 /// Time to say good-bye.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -45,6 +56,14 @@ pub(crate) struct Task {
     stale: mpsc::Receiver<PeerId>,
     peers: Peers,
     hints: Hints,
+    /// Dials for the owner that have not ended.
+    dials: BTreeMap<PeerId, ConnectionId>,
+    reaching: Reaching,
+    watchdog: Watchdog,
+    again: Option<watchdog::Again>,
+    /// Where to listen, and what of it is still to be done after the network was built anew.
+    listen: Vec<Multiaddr>,
+    unlistened: Vec<Multiaddr>,
     topics: BTreeSet<String>,
     counters: Arc<Counters>,
     limits: Limits,
@@ -104,6 +123,9 @@ impl Task {
                 self.counters.bump(Count::SurplusClosed);
             }
         }
+        self.watch();
+        self.leave_relays();
+        self.reach_tick();
         for peer in self.peers.expired((self.gate.clock)()) {
             if self.swarm.disconnect_peer_id(peer).is_ok() {
                 self.counters.bump(Count::ExpiredClosed);

@@ -11,7 +11,7 @@ use libp2p::{
     },
     dns, identity,
     multiaddr::Protocol,
-    noise, quic, tcp,
+    noise, quic, relay, tcp,
 };
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -39,6 +39,19 @@ pub(crate) fn base(key: &identity::Keypair, limits: &Limits) -> Result<Boxed<Lin
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
     let both = OrTransport::new(quic, tcp).map(|either, _| either.into_inner()).boxed();
     with_names(both)
+}
+
+/// The same with connections over relays beside the direct ones: each is secured from end to end, as a
+/// TCP connection is, and passes the gate as every other.
+pub(crate) fn with_relays(
+    direct: Boxed<Link>,
+    relays: relay::client::Transport,
+    key: &identity::Keypair,
+    limits: &Limits,
+) -> Result<Boxed<Link>, NetError> {
+    // Asked first: the direct ones would take the part of the address before the relay for the whole.
+    let relayed = secured(relays, key, limits)?;
+    Ok(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()).boxed())
 }
 
 /// Makes authenticated, multiplexed connections of a transport's bare streams.

@@ -4,7 +4,7 @@ use crate::{
     Effect, Node,
     node::{Incoming, NodeError},
 };
-use holm_mesh_core::topics::Carries;
+use holm_mesh_core::{healer::is_relayed, topics::Carries};
 use holm_state::Outcome;
 use holm_types::{
     DocId, Mono, NodeId, Now, Scope,
@@ -88,7 +88,7 @@ impl Node {
             every_ms: u32::try_from(every.as_millis()).unwrap_or(u32::MAX),
             free: self.tasks.free(&self.config.info.capacity),
             running: self.tasks.running_count(),
-            addresses: self.listening.iter().take(MAX_ADDRESSES).cloned().collect(),
+            addresses: self.announced().iter().take(MAX_ADDRESSES).cloned().collect(),
             leaving: false,
             chain: self.introduces_itself().then(|| self.config.chain.clone()),
         };
@@ -125,10 +125,34 @@ impl Node {
 
     /// Where this node listens is part of its presence, so it speaks at once.
     pub(crate) fn on_listening(&mut self, now: Now, address: String) {
-        if !self.listening.contains(&address) && self.listening.len() < MAX_ADDRESSES {
-            self.listening.push(address);
+        if !self.listeners.contains(&address) && self.listeners.len() < MAX_ADDRESSES {
+            self.listeners.push(address);
             self.presence_at = now.mono;
+            self.list_addresses();
         }
+    }
+
+    fn list_addresses(&mut self) {
+        let found = self.announced.iter().flatten().filter(|address| !is_relayed(address));
+        let mut list: Vec<String> = found.cloned().collect();
+        list.extend(self.listeners.iter().filter(|address| !list.contains(address)).cloned().collect::<Vec<_>>());
+        list.truncate(MAX_ADDRESSES);
+        self.listening = list;
+    }
+
+    /// What its network found out about where it can be reached takes the place of where it listens.
+    pub(crate) fn on_announce(&mut self, now: Now, mut addresses: Vec<String>) {
+        addresses.truncate(MAX_ADDRESSES);
+        if self.announced.as_ref() != Some(&addresses) {
+            self.announced = Some(addresses);
+            self.presence_at = now.mono;
+            self.list_addresses();
+        }
+    }
+
+    /// Where others are told to look for this node.
+    pub(crate) fn announced(&self) -> &[String] {
+        self.announced.as_ref().unwrap_or(&self.listening)
     }
 
     pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
@@ -171,7 +195,7 @@ impl Node {
             if let Some(view) = self.nodes.get_mut(&source) {
                 view.life = Some(life);
             }
-            let learnt = self.healer.learn(source, &addresses, now.mono);
+            let learnt = self.healer.announced(source, &addresses, now.mono);
             if learnt && keeper {
                 self.healer.anchor(source);
             }

@@ -71,6 +71,20 @@ pub enum Input {
         /// The member.
         node: NodeId,
     },
+    /// A connected member is reached in another way than before.
+    PathChanged {
+        /// The member.
+        node: NodeId,
+        /// The address of the connection.
+        address: String,
+        /// Whether a relay carries it.
+        relayed: bool,
+    },
+    /// Where others are to look for this node from now on.
+    Announce {
+        /// Multiaddresses, the best first.
+        addresses: Vec<String>,
+    },
     /// A gossip message of a member, signed by it.
     Gossip {
         /// The member that published it.

@@ -79,7 +79,12 @@ pub struct Node {
     pub(crate) rng: ChaCha8Rng,
     pub(crate) peers: BTreeMap<NodeId, Peer>,
     pub(crate) nodes: BTreeMap<NodeId, NodeView>,
+    /// Where it can be dialled as far as it knows: what its network found out, then where it listens.
     pub(crate) listening: Vec<String>,
+    /// Where its network says that it listens.
+    pub(crate) listeners: Vec<String>,
+    /// Where others are told to look; where it listens, until its network knows better.
+    pub(crate) announced: Option<Vec<String>>,
     pub(crate) unverified: VecDeque<Incoming>,
     pub(crate) verifying: VecDeque<Vec<Incoming>>,
     pub(crate) resume: BTreeSet<(NodeId, Scope)>,
@@ -142,6 +147,8 @@ impl Node {
             peers: BTreeMap::new(),
             nodes: BTreeMap::new(),
             listening: Vec::new(),
+            listeners: Vec::new(),
+            announced: None,
             unverified: VecDeque::new(),
             verifying: VecDeque::new(),
             resume: BTreeSet::new(),
@@ -197,6 +204,8 @@ impl Node {
                 self.on_peer_up(now, node, chain, &address, relayed, out)
             }
             Input::PeerDown { node } => self.on_peer_down(now, node, out),
+            Input::PathChanged { node, address, relayed } => self.on_path_changed(now, node, &address, relayed, out),
+            Input::Announce { addresses } => self.on_announce(now, addresses),
             Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes),
             Input::Frame { from, bytes } => self.on_frame(now, from, &bytes, out),
             Input::Discovered { node, addresses } => self.on_discovered(now, node, &addresses),

@@ -64,6 +64,8 @@ impl Node {
             documents: u32::try_from(self.state.document_count()).unwrap_or(u32::MAX),
             heads,
             counters,
+            // The network's to say; who asks it fills this in.
+            reach: Default::default(),
         }
     }
 
@@ -87,9 +89,10 @@ impl Node {
                     Some(_) => Path::Direct,
                     None => Path::Unknown,
                 },
+                rtt_ms: None,
                 labels: node.info.labels.clone(),
                 addresses: match presence {
-                    _ if own => self.listening.clone(),
+                    _ if own => self.announced().to_vec(),
                     Some(presence) => presence.addresses.clone(),
                     None => self.healer.addresses(id).to_vec(),
                 },

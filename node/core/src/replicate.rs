@@ -96,6 +96,22 @@ impl Node {
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
     }
 
+    /// A relayed peer became a direct one, or the other way round.
+    pub(crate) fn on_path_changed(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        address: &str,
+        relayed: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.relayed = relayed;
+        let name = self.name_of(&node);
+        let detail = format!("{name} at {address}{}", if relayed { ", over a relay" } else { ", directly" });
+        out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
+    }
+
     pub(crate) fn on_peer_down(&mut self, now: Now, node: NodeId, out: &mut Vec<Effect>) {
         self.peers.remove(&node);
         self.healer.disconnected(&node, now.mono);

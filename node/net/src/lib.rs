@@ -33,6 +33,8 @@ pub fn heard(event: NetEvent) -> Heard {
         NetEvent::Listening { address } => Input::Listening { address },
         NetEvent::PeerUp { node, chain, address, relayed } => Input::PeerUp { node, chain, address, relayed },
         NetEvent::PeerDown { node } => Input::PeerDown { node },
+        NetEvent::PathChanged { node, address, relayed } => Input::PathChanged { node, address, relayed },
+        NetEvent::Announce { addresses } => Input::Announce { addresses },
         NetEvent::Gossip { source, topic, bytes } => Input::Gossip { source, topic, bytes },
         NetEvent::Frame { from, bytes } => Input::Frame { from, bytes },
         // Who says where a node is proves nothing in either case.

@@ -182,6 +182,7 @@ impl Agent {
             NetEvent::Observed { address } => trace("addresses_observed", None, address.as_bytes()),
             NetEvent::Listening { address } => fleet.note(at, host, "listening", address),
             NetEvent::PeerUp { node, .. } => fleet.note(at, host, "peer-up", &node.mark()),
+            NetEvent::PathChanged { .. } | NetEvent::Announce { .. } => {}
             NetEvent::PeerDown { node } => fleet.note(at, host, "peer-down", &node.mark()),
             NetEvent::DialFailed { node, error } => {
                 fleet.count("dials_failed", 1);

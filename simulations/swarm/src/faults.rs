@@ -19,7 +19,7 @@ pub(crate) struct Ongoing {
 pub fn refuse(plan: &Plan) -> Result<(), SwarmError> {
     for fault in &plan.faults {
         let why = match &fault.trouble {
-            Trouble::RelayDown { .. } => "relay_down: the product has no relays yet",
+            Trouble::RelayDown { .. } => "relay_down: all hosts of this layer reach each other, and none relays",
             Trouble::GossipStorm { .. } => "gossip_storm: every node of this layer is the real one",
             Trouble::Liar { .. } => "liar: every node of this layer is the real one",
             Trouble::Revoke { .. } => "revoke: no node of this layer holds the authority's key",

@@ -28,9 +28,9 @@
 //!
 //! ## What it does not do
 //!
-//! QUIC, names and mDNS (they need the system's sockets), congestion control, relays (the product has none
-//! yet), liars and storms (every node is the real one). What a plan asks for and this layer does not do is refused with
-//! its name, never skipped.
+//! QUIC, names and mDNS (they need the system's sockets), congestion control, relays and meeting half-way (the network
+//! lab has them), liars and storms (every node is the real one). What a plan asks for and this layer does not do is refused
+//! with its name, never skipped.
 //!
 //! Disks, clocks, processes, judges and the record of a run are those of `des`
 //! ([`holm_simulations::fleet`]): a power loss tears, a backup ages, a task falls over, and every

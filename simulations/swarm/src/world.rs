@@ -7,7 +7,7 @@ use crate::{
     tasks::Tasks,
     trace::mix,
 };
-use holm_mesh_net::{Limits, NetConfig, NetHandle, start_on};
+use holm_mesh_net::{Limits, NetConfig, NetHandle, ReachConfig, start_on};
 use holm_node_core::{Effect, RunnerInput};
 use holm_simulations::{
     Options,
@@ -306,6 +306,7 @@ impl Life {
             listen: vec![self.listen],
             mdns: false,
             clock: Arc::new(wall),
+            reach: ReachConfig::off(),
             limits: Limits::default(),
         };
         let tasks = self.tasks;

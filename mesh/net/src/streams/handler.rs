@@ -29,17 +29,19 @@ pub(crate) struct StreamHandler {
     counters: Arc<Counters>,
     wanted: VecDeque<Opened>,
     arrived: VecDeque<NetStream>,
+    held: Arc<()>,
 }
 
 type Event = ConnectionHandlerEvent<ReadyUpgrade<StreamProtocol>, Opened, NetStream>;
 
 impl StreamHandler {
-    pub(super) fn new(max_inbound: usize, counters: Arc<Counters>) -> StreamHandler {
+    pub(super) fn new(max_inbound: usize, counters: Arc<Counters>, held: Arc<()>) -> StreamHandler {
         StreamHandler {
             places: Arc::new(Semaphore::new(max_inbound)),
             counters,
             wanted: VecDeque::new(),
             arrived: VecDeque::new(),
+            held,
         }
     }
 }
@@ -84,13 +86,13 @@ impl ConnectionHandler for StreamHandler {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
                 match self.places.clone().try_acquire_owned() {
-                    Ok(place) => self.arrived.push_back(NetStream::new(protocol, Some(place))),
+                    Ok(place) => self.arrived.push_back(NetStream::new(protocol, Some(place), self.held.clone())),
                     Err(_) => self.counters.bump(Count::StreamsRefused),
                 }
             }
             // Who asked may have given up: then the stream is dropped.
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                let _ = info.send(Ok(NetStream::new(protocol, None)));
+                let _ = info.send(Ok(NetStream::new(protocol, None, self.held.clone())));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let why = match error {

@@ -4,6 +4,7 @@ use libp2p::Stream;
 use std::{
     fmt, io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 use tokio::{
@@ -18,11 +19,13 @@ pub struct NetStream {
     inner: Compat<Stream>,
     /// The place of an incoming stream among those of its connection.
     _place: Option<OwnedSemaphorePermit>,
+    /// Tells that its connection is in use.
+    _held: Arc<()>,
 }
 
 impl NetStream {
-    pub(super) fn new(stream: Stream, place: Option<OwnedSemaphorePermit>) -> NetStream {
-        NetStream { inner: stream.compat(), _place: place }
+    pub(super) fn new(stream: Stream, place: Option<OwnedSemaphorePermit>, held: Arc<()>) -> NetStream {
+        NetStream { inner: stream.compat(), _place: place, _held: held }
     }
 }
 

@@ -12,6 +12,7 @@ use holm_types::{NodeId, distrust::Distrust};
 use libp2p::{
     PeerId,
     gossipsub::{IdentTopic, PublishError},
+    multiaddr::Protocol,
     swarm::{
         DialError,
         dial_opts::{DialOpts, PeerCondition},
@@ -104,15 +105,27 @@ impl Task {
         if peer == *self.swarm.local_peer_id() || self.gate.is_denied(&node) {
             return self.dial_failed(node, "the node is this one, or is denied".to_owned());
         }
-        let addresses = address::for_dialling(peer, addresses);
+        let mut addresses = address::for_dialling(peer, addresses);
+        // A way over a relay that is this very node is none.
+        let me = *self.swarm.local_peer_id();
+        addresses.retain(|address| !address.iter().any(|part| part == Protocol::P2p(me)));
         if addresses.is_empty() {
             return self.dial_failed(node, "no usable address".to_owned());
         }
-        let options =
-            DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::DisconnectedAndNotDialing).build();
+        self.watchdog.dialled();
+        if self.dials.contains_key(&peer) {
+            return;
+        }
+        // Attempts to meet the peer half-way may go on for seconds after the relay that arranged them is gone: they
+        // are no reason to wait.
+        let options = DialOpts::peer_id(peer).addresses(addresses).condition(PeerCondition::Disconnected).build();
+        let id = options.connection_id();
         match self.swarm.dial(options) {
-            // Connected, or about to be: that is what was wanted.
-            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Ok(()) => {
+                self.dials.insert(peer, id);
+            }
+            // That is what was wanted.
+            Err(DialError::DialPeerConditionFalse(_)) => {}
             Err(error) => self.dial_failed(node, super::events::explain(&error)),
         }
     }

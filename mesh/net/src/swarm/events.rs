@@ -2,8 +2,17 @@
 
 use super::Task;
 use crate::{
-    IncomingStream, NetEvent, address, behaviour::BehaviourEvent, counters::Count, gate::GateError, gossip::Envelope,
-    hello::clip, ids, peers::Connection, streams, wire::Arrived,
+    IncomingStream, NetEvent, address,
+    behaviour::{BehaviourEvent, PathsEvent},
+    counters::Count,
+    gate::GateError,
+    gossip::Envelope,
+    hello::clip,
+    ids,
+    peers::Connection,
+    reach::{Carrier, carrier},
+    streams,
+    wire::Arrived,
 };
 use libp2p::{
     Multiaddr, PeerId,
@@ -25,28 +34,33 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 tracing::debug!(peer = %peer_id, ?cause, "a connection closed");
-                if let Some(node) = self.peers.down(&peer_id, connection_id) {
-                    self.gate.lives.down(&peer_id);
-                    self.outlet.fact(NetEvent::PeerDown { node }, None);
-                }
+                self.handle_down(peer_id, connection_id);
             }
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.handle_dial_error(peer_id, &error),
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error, .. } => {
+                self.handle_dial_error(connection_id, peer_id, &error);
+            }
             SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
                 tracing::debug!(from = %send_back_addr, error = %clip(&error.to_string()), "no connection came of it");
                 self.counters.bump(Count::InboundFailed);
             }
-            SwarmEvent::NewListenAddr { address, .. } => {
-                if let Some(address) = address::text(&address) {
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                self.reach_listening(listener_id, &address);
+                if let Some(address) = address::text(&address).filter(|_| !address::relayed(&address)) {
                     self.outlet.fact(NetEvent::Listening { address }, None);
                 }
             }
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.reach_not_listening(&address),
             // Whoever sends rubbish to the port brings this about.
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::debug!(%error, "a listener reports an error");
                 self.counters.bump(Count::InboundFailed);
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::error!(?addresses, ?reason, "a listener closed");
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                if self.reach_listener_closed(listener_id, &addresses) {
+                    tracing::debug!(?addresses, ?reason, "a relay does not forward to this node any more");
+                } else {
+                    tracing::error!(?addresses, ?reason, "a listener closed");
+                }
             }
             _ => {}
         }
@@ -61,10 +75,18 @@ impl Task {
             BehaviourEvent::Identify(event) => self.handle_identify(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.handle_discovered(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+            BehaviourEvent::Paths(PathsEvent::Meet(met)) => self.handle_met(met),
+            BehaviourEvent::Paths(PathsEvent::Relay(event)) => self.handle_relay(&event),
+            BehaviourEvent::Paths(PathsEvent::RelayClient(event)) => self.handle_relay_client(&event),
+            BehaviourEvent::Paths(PathsEvent::Upnp(event)) => self.handle_upnp(event),
         }
     }
 
     fn handle_up(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        self.dial_ended(peer, id);
+        if self.reach_up(id, endpoint) {
+            return;
+        }
         // The gate let it pass, so both are known, unless it was denied in between.
         let known = ids::node_of(&peer).zip(self.gate.shown_by(&peer));
         let trusted = |node: &_, chain: &_| !self.gate.is_denied(node) && !self.gate.is_void(chain);
@@ -73,16 +95,43 @@ impl Task {
             return;
         };
         let relayed = endpoint.is_relayed();
-        let connection = Connection { id, dialled: endpoint.is_dialer(), relayed };
+        let address = address::text(&address_of(endpoint)).unwrap_or_default();
+        let quic = carrier(&address_of(endpoint)) == Some(Carrier::Quic);
+        let connection = Connection { id, dialled: endpoint.is_dialer(), relayed, quic, address: address.clone() };
         let now = self.now();
+        let was = self.peers.way(&peer).map(|way| way.relayed);
         if self.peers.up(peer, node, &chain, connection, now) {
             self.gate.lives.up(peer, bond);
-            let address = address::text(endpoint.get_remote_address()).unwrap_or_default();
             self.outlet.fact(NetEvent::PeerUp { node, chain, address, relayed }, None);
+        }
+        self.reach_path(peer, was);
+    }
+
+    fn handle_down(&mut self, peer: PeerId, id: ConnectionId) {
+        let was = self.peers.way(&peer).map(|way| way.relayed);
+        if let Some(node) = self.peers.down(&peer, id) {
+            self.gate.lives.down(&peer);
+            self.outlet.fact(NetEvent::PeerDown { node }, None);
+        }
+        self.reach_down(&peer, id);
+        self.reach_path(peer, was);
+    }
+
+    fn dial_ended(&mut self, peer: PeerId, id: ConnectionId) {
+        if self.dials.get(&peer) == Some(&id) {
+            self.dials.remove(&peer);
         }
     }
 
-    fn handle_dial_error(&mut self, peer: Option<PeerId>, error: &DialError) {
+    fn handle_dial_error(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
+        if let Some(peer) = peer {
+            self.dial_ended(peer, id);
+        }
+        // Of a peer that is connected all the same the owner need not hear.
+        if self.reach_dial_failed(id) || peer.is_some_and(|peer| self.peers.is_connected(&peer)) {
+            tracing::debug!(?peer, error = explain(error), "a further connection failed");
+            return;
+        }
         if let Some(node) = peer.and_then(|peer| ids::node_of(&peer)) {
             if failures(error).any(|failure| matches!(failure, GateError::Superseded)) {
                 self.outlet.fact(NetEvent::Superseded { by: node }, None);
@@ -147,6 +196,10 @@ impl Task {
     }
 
     fn handle_ping(&mut self, event: &ping::Event) {
+        if let Ok(rtt) = event.result {
+            let now = self.now();
+            self.peers.measured(&event.peer, event.connection, rtt, now);
+        }
         let failed = matches!(event.result, Err(ping::Failure::Timeout | ping::Failure::Other { .. }));
         if failed && self.swarm.close_connection(event.connection) {
             self.counters.bump(Count::PingClosed);
@@ -154,7 +207,8 @@ impl Task {
     }
 
     fn handle_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let identify::Event::Received { connection_id, peer_id, info } = event else { return };
+        self.reach_identified(peer_id, connection_id, &info);
         let Some(node) = ids::node_of(&peer_id) else { return };
         if !address::relayed(&info.observed_addr)
             && let Some(address) = address::text(&info.observed_addr)
@@ -173,11 +227,16 @@ impl Task {
             nodes.entry(peer).or_default().push(address);
         }
         for (peer, addresses) in nodes {
-            if self.peers.is_connected(&peer) || peer == *self.swarm.local_peer_id() {
+            let direct = self.peers.is_connected(&peer) && !self.peers.is_relayed(&peer);
+            if direct || peer == *self.swarm.local_peer_id() {
                 continue;
             }
             let (Some(node), now) = (ids::node_of(&peer), self.now()) else { continue };
             if self.hints.admit(node, now) {
+                // The owner dials nobody who is connected.
+                if self.peers.is_relayed(&peer) {
+                    self.dial_beside(peer, addresses.clone());
+                }
                 self.hint(NetEvent::Discovered { node, addresses: address::texts(&addresses) });
             } else {
                 self.counters.bump(Count::MdnsSuppressed);
@@ -188,6 +247,14 @@ impl Task {
             tracing::error!("too many nodes announce themselves over mDNS: it is turned off");
             *mdns = Toggle::from(None);
         }
+    }
+}
+
+/// Where a connection leads. One that came over a relay says only who is at its end, and which way it came.
+fn address_of(endpoint: &ConnectedPoint) -> Multiaddr {
+    match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr.clone(),
+        _ => endpoint.get_remote_address().clone(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! From a configuration to a listening swarm.
 
-use super::Task;
+use super::{Task, reach::Reaching, watchdog};
 use crate::{
-    Net, NetConfig, NetError, NetHandle,
+    Net, NetConfig, NetError, NetHandle, ReachConfig,
     behaviour::{Behaviour, BehaviourEvent},
     counters::Counters,
     gate::{CLOCK_SLACK, Gate, GateShared},
@@ -10,17 +10,25 @@ use crate::{
     hints::Hints,
     ids,
     limits::Limits,
+    meet::OwnCard,
     outlet::Outlet,
     peers::Peers,
+    transport,
 };
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, Swarm, Transport,
     core::transport::{ListenerId, TransportError},
-    identity,
+    identity, relay,
     swarm::SwarmEvent,
 };
-use std::{collections::BTreeSet, io, num::NonZeroU8, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    num::NonZeroU8,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -36,7 +44,11 @@ const MAX_STALE: usize = 64;
 pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task), NetError> {
     config.limits.check()?;
     check_identity(&config)?;
-    let NetConfig { key, chain, mesh, incarnation, listen, mdns, clock, limits } = config;
+    for text in &config.reach.advertise {
+        let why = |why: String| NetError::Address { address: text.clone(), why };
+        text.parse::<Multiaddr>().map_err(|e| why(e.to_string()))?;
+    }
+    let NetConfig { key, chain, mesh, incarnation, listen, mdns, clock, reach, limits } = config;
     let counters = Arc::new(Counters::default());
     let (enrol_sender, enrolments) = mpsc::channel(limits.enrolments);
     let (renew_sender, renewals) = mpsc::channel(limits.enrolments);
@@ -44,8 +56,9 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
     let (stale_sender, stale) = mpsc::channel(MAX_STALE);
     let gate = GateShared::new(mesh, &chain, clock, &limits, counters.clone(), doors, (incarnation, stale_sender))?;
     let gate = Arc::new(gate);
-    let probe = ground.probe;
-    let mut swarm = swarm(&ids::keypair_of(&key)?, ground, mdns, &gate, &limits)?;
+    let (probe, ground_again) = (ground.probe, ground.again);
+    let (identity, card) = (ids::keypair_of(&key)?, OwnCard::default());
+    let mut swarm = swarm(&identity, ground, (mdns, &reach, &card), &gate, &limits)?;
     let seen = open_listeners(&mut swarm, probe, &listen).await?;
 
     let (outlet, events) = Outlet::new(&limits);
@@ -54,11 +67,24 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
     let handle = NetHandle {
         commands: command_sender,
         counters: counters.clone(),
+        reach: Arc::default(),
         frame_bytes: limits.frame_bytes,
         gossip_bytes: limits.gossip_bytes,
     };
     let peers = Peers::new(*swarm.local_peer_id());
     let (hints, topics) = (Hints::default(), BTreeSet::new());
+    let reaching = Reaching::new(&reach, &identity, card.clone(), handle.reach.clone());
+    let configured: Vec<Multiaddr> = listen.iter().filter_map(|text| text.parse().ok()).collect();
+    let real: Vec<Multiaddr> = swarm.listeners().cloned().collect();
+    let listen = watchdog::fixed(&configured, &real);
+    let again = ground_again.map(|ground| {
+        let (gate, limits, shared) = (gate.clone(), limits.clone(), handle.reach.clone());
+        let again = move || -> Result<_, NetError> {
+            let swarm = self::swarm(&identity, ground()?, (mdns, &reach, &card), &gate, &limits)?;
+            Ok((swarm, Reaching::new(&reach, &identity, card.clone(), shared.clone())))
+        };
+        Box::new(again) as watchdog::Again
+    });
     let mut task = Task {
         key,
         swarm,
@@ -69,6 +95,12 @@ pub(crate) async fn open(config: NetConfig, ground: Ground) -> Result<(Net, Task
         stale,
         peers,
         hints,
+        dials: BTreeMap::new(),
+        reaching,
+        watchdog: watchdog::Watchdog::new(limits.lonely),
+        again,
+        listen,
+        unlistened: Vec::new(),
         topics,
         counters,
         limits,
@@ -95,12 +127,15 @@ fn check_identity(config: &NetConfig) -> Result<(), NetError> {
 fn swarm(
     key: &identity::Keypair,
     ground: Ground,
-    mdns: bool,
+    (mdns, reach, card): (bool, &ReachConfig, &OwnCard),
     gate: &Arc<GateShared>,
     limits: &Limits,
 ) -> Result<Swarm<Behaviour>, NetError> {
-    let transport = Gate::new((ground.transport)(key, limits)?, gate.clone()).boxed();
-    let behaviour = Behaviour::new(key, mdns, limits, gate.counters.clone())?;
+    let direct = (ground.transport)(key, limits)?;
+    let (relays, client) = relay::client::new(key.public().to_peer_id());
+    let links = transport::with_relays(direct, relays, key, limits)?;
+    let transport = Gate::new(links, gate.clone()).boxed();
+    let behaviour = Behaviour::new(key, mdns, (reach, client, card.clone()), limits, gate.counters.clone())?;
     let config = ground
         .executor
         .with_idle_connection_timeout(limits.idle_timeout)

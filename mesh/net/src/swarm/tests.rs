@@ -41,6 +41,7 @@ async fn member(n: u8) -> (Net, Task, String) {
         listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
         mdns: false,
         clock: Arc::new(|| Wall(NOW * 1000)),
+        reach: crate::ReachConfig::off(),
         limits: Limits::default(),
     };
     let (mut net, task) = open(config, Ground::system().unwrap()).await.unwrap();

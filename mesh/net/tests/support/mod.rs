@@ -1,7 +1,7 @@
 //! An authority in memory, nodes on loopback, and waiting for what they report.
 #![allow(dead_code, missing_docs)] // Each test binary uses its part.
 
-use holm_mesh_net::{Limits, Net, NetCommand, NetConfig, NetError, NetEvent, start};
+use holm_mesh_net::{Limits, Net, NetCommand, NetConfig, NetError, NetEvent, ReachConfig, start};
 use holm_types::{
     Incarnation, MeshId, NodeId, Wall,
     cert::{CertChain, Certificate, Claims, Role},
@@ -103,6 +103,7 @@ impl Authority {
             listen: listen.iter().map(|a| (*a).to_owned()).collect(),
             mdns: false,
             clock: Arc::new(move || Wall(clock.load(Ordering::Relaxed))),
+            reach: ReachConfig { upnp: false, ..ReachConfig::default() },
             limits: Limits::default(),
         }
     }

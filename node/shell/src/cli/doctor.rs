@@ -5,13 +5,13 @@ use super::{
     client::Context,
     exit::{FAILED, failure},
     inspect::{list, liveness, short},
-    output,
+    output, reachable,
 };
 use crate::environment;
 use anyhow::Result;
 use clap::Args;
 use holm_types::{
-    api::{ListParams, MeshStatus, NodeRow},
+    api::{ListParams, MeshStatus, NodeRow, Reach},
     cert::Claims,
     view::Liveness,
 };
@@ -29,7 +29,7 @@ pub struct Doctor {
 
 /// What was looked at.
 #[derive(Debug, Serialize)]
-struct Check {
+pub(super) struct Check {
     check: &'static str,
     ok: bool,
     detail: String,
@@ -39,8 +39,18 @@ struct Check {
 }
 
 impl Check {
-    fn new(check: &'static str, ok: bool, detail: impl Into<String>, advice: &'static str) -> Check {
+    pub(super) fn new(check: &'static str, ok: bool, detail: impl Into<String>, advice: &'static str) -> Check {
         Check { check, ok, detail: detail.into(), advice: if ok { "" } else { advice } }
+    }
+
+    /// For people.
+    pub(super) fn line(&self) -> String {
+        let mut line = format!("  {:<12} {}", self.check, self.detail);
+        if !self.advice.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "\n  {:<12} -> {}", "", self.advice);
+        }
+        line
     }
 }
 
@@ -48,6 +58,7 @@ impl Check {
 struct Report {
     checks: Vec<Check>,
     counters: BTreeMap<String, u64>,
+    reach: Option<Reach>,
 }
 
 /// `holm doctor`
@@ -56,14 +67,16 @@ pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
     let chain = settings.chain()?;
     let claims = chain.verify(&settings.mesh)?;
     let checks = own(claims, environment::wall().seconds(), crate::daemon::shim_path().is_ok());
-    let mut report = Report { checks, counters: BTreeMap::new() };
+    let mut report = Report { checks, counters: BTreeMap::new(), reach: None };
     match context.connect(&args.target).await {
         Ok(client) => {
             let status: MeshStatus = client.call("mesh.status", &serde_json::json!({})).await?;
             let nodes: Vec<NodeRow> = list(&client, "node.list", ListParams::default()).await?;
             report.checks.extend(around(&status, &nodes));
+            report.checks.extend(reachable::checks(&status.reach, &nodes, status.node_id));
             report.checks.extend(counted(&status.counters));
             report.counters = status.counters;
+            report.reach = Some(status.reach);
         }
         Err(error) => {
             report.checks.push(Check::new("node", false, format!("{error:#}"), "start it: holm up"));
@@ -201,11 +214,13 @@ fn render(report: &Report, verbose: bool) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{gap}{title}");
         for check in checks {
-            let _ = writeln!(text, "  {:<12} {}", check.check, check.detail);
-            if !check.advice.is_empty() {
-                let _ = writeln!(text, "  {:<12} -> {}", "", check.advice);
-            }
+            let _ = writeln!(text, "{}", check.line());
         }
+    }
+    if let Some(reach) = report.reach.as_ref().filter(|_| verbose) {
+        let rows = reach.addresses.iter().map(|own| vec![format!("  {}", own.address), own.state.clone()]).collect();
+        let _ = writeln!(text, "\n{}", output::table(&["  own address", "what is known of it"], rows));
+        let _ = writeln!(text, "\n  UPnP: {}", reach.upnp);
     }
     if verbose && !report.counters.is_empty() {
         let rows = report.counters.iter().map(|(name, n)| vec![format!("  {name}"), n.to_string()]).collect();
@@ -214,12 +229,18 @@ fn render(report: &Report, verbose: bool) -> String {
     text.trim_end().to_owned()
 }
 
+/// A node of the tests, alive.
+#[cfg(test)]
+pub(super) fn row(n: u8, name: &str) -> NodeRow {
+    tests::node(n, name, Liveness::Alive, "0.1.0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use holm_types::{NodeId, api::Path};
 
-    fn node(n: u8, name: &str, state: Liveness, version: &str) -> NodeRow {
+    pub(super) fn node(n: u8, name: &str, state: Liveness, version: &str) -> NodeRow {
         NodeRow {
             id: NodeId([n; 32]),
             name: name.parse().unwrap(),
@@ -229,6 +250,7 @@ mod tests {
             revoked: false,
             seen: !version.is_empty(),
             path: Path::Unknown,
+            rtt_ms: None,
             labels: BTreeMap::new(),
             addresses: Vec::new(),
             version: version.to_owned(),
@@ -249,6 +271,7 @@ mod tests {
             documents: 7,
             heads: BTreeMap::new(),
             counters: counters.clone(),
+            reach: Default::default(),
         };
         // Of ninety days, so many are left.
         let claims = Claims {
@@ -265,7 +288,7 @@ mod tests {
         let mut checks = own(&claims, (90 - days) * 86_400, true);
         checks.extend(around(&status, nodes));
         checks.extend(counted(&counters));
-        Report { checks, counters }
+        Report { checks, counters, reach: None }
     }
 
     #[test]

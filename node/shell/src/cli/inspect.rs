@@ -114,7 +114,7 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
     let rows: Vec<NodeRow> =
         list(&client, "node.list", ListParams { site: args.site, ..ListParams::default() }).await?;
-    context.output.print(&rows, &["name", "site", "roles", "state", "path", "running", "version", "id"], || {
+    context.output.print(&rows, &["name", "site", "roles", "state", "path", "rtt", "running", "version", "id"], || {
         let row = |r: &NodeRow| {
             let roles = r.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
             let id = r.id.to_string()[..12].to_owned();
@@ -124,6 +124,7 @@ pub async fn nodes(context: &Context, args: List) -> Result<ExitCode> {
                 roles,
                 liveness(r),
                 word(&r.path),
+                r.rtt_ms.map_or_else(|| "-".into(), |ms| format!("{ms:.1} ms")),
                 // What a node that is gone runs is not known: it may go on in its part of the mesh.
                 if r.state == Liveness::Dead { "-".to_owned() } else { r.running.to_string() },
                 if r.version.is_empty() { "-".to_owned() } else { r.version.clone() },

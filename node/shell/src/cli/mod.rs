@@ -9,6 +9,7 @@ mod inspect;
 mod logs;
 mod output;
 mod plan;
+mod reachable;
 mod submit;
 mod tasks;
 mod wait;
@@ -144,6 +145,32 @@ pub struct Up {
     /// Do not look for peers on the local network.
     #[arg(long, env = "HOLM_NO_MDNS")]
     pub no_mdns: bool,
+    /// Forward connections of other members that cannot reach each other: keepers do unless told otherwise, once
+    /// this node is found to be reachable from outside.
+    #[arg(long, env = "HOLM_RELAY", value_enum, default_value = "auto")]
+    pub relay: Relay,
+    /// Be reachable over relays though this node seems to be reachable without: where a firewall lets in some networks
+    /// and not others.
+    #[arg(long, env = "HOLM_RESERVE")]
+    pub reserve: bool,
+    /// Do not ask the router to lead a port here.
+    #[arg(long, env = "HOLM_NO_UPNP")]
+    pub no_upnp: bool,
+    /// Where others can dial this node, when it cannot know: behind a load balancer or a forwarded port (a
+    /// multiaddress; may be given several times).
+    #[arg(long, env = "HOLM_ADVERTISE", value_name = "MULTIADDR", value_delimiter = ',')]
+    pub advertise: Vec<String>,
+}
+
+/// Whether a node forwards for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Relay {
+    /// If it is a keeper.
+    Auto,
+    /// Yes.
+    On,
+    /// No.
+    Off,
 }
 
 /// Does what was typed.

@@ -11,11 +11,11 @@ use holm_mesh_net::NetHandle;
 use holm_rpc::{Backend, Lagged, LogStream};
 use holm_types::{
     TaskId,
-    api::{ApiError, Request},
+    api::{ApiError, PeerPath, Reach, Request},
     event::Event,
 };
 use serde_json::Value;
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 use tokio::sync::{broadcast, mpsc};
 
 /// See the [module](self).
@@ -40,12 +40,42 @@ impl NodeBackend {
     }
 }
 
+/// Answers to which the network adds what it alone knows.
+enum Asked {
+    Status,
+    Nodes,
+    Other,
+}
+
+/// How long the way to each connected node is.
+fn add_paths(page: &mut Value, reach: &Reach) {
+    let paths: BTreeMap<String, &PeerPath> = reach.peers.iter().map(|path| (path.node.to_string(), path)).collect();
+    for row in page["items"].as_array_mut().into_iter().flatten() {
+        let path = row["id"].as_str().and_then(|id| paths.get(id));
+        if let Some(path) = path {
+            row["path"] = serde_json::to_value(path.path).unwrap_or_default();
+            row["rtt_ms"] = path.rtt_ms.into();
+        }
+    }
+}
+
 impl Backend for NodeBackend {
     async fn call(&self, request: Request) -> Result<Value, ApiError> {
-        let of_interest = matches!(request, Request::MeshStatus);
+        let asked = match request {
+            Request::MeshStatus => Asked::Status,
+            Request::NodeList(_) => Asked::Nodes,
+            _ => Asked::Other,
+        };
         let mut answer = self.node.ask(request).await?;
-        if of_interest && self.node.skipped() > 0 {
-            answer["counters"]["requests_skipped"] = self.node.skipped().into();
+        match asked {
+            Asked::Status => {
+                answer["reach"] = serde_json::to_value(self.net.reach()).unwrap_or_default();
+                if self.node.skipped() > 0 {
+                    answer["counters"]["requests_skipped"] = self.node.skipped().into();
+                }
+            }
+            Asked::Nodes => add_paths(&mut answer, &self.net.reach()),
+            Asked::Other => {}
         }
         Ok(answer)
     }

@@ -21,12 +21,16 @@ mod node_loop;
 mod runner;
 mod watchers;
 
-use crate::{cli::Up, data_dir::DataDir, environment, host};
+use crate::{
+    cli::{Relay, Up},
+    data_dir::DataDir,
+    environment, host,
+};
 use anyhow::{Context as _, Result};
 use backend::NodeBackend;
 use certificate::Keeper;
 use holm_exec::{Runner, RunnerConfig};
-use holm_mesh_net::NetConfig;
+use holm_mesh_net::{NetConfig, ReachConfig};
 use holm_node_core::{Config, Node};
 use holm_types::Incarnation;
 use inbox::Inbox;
@@ -170,9 +174,22 @@ async fn start_network(
         listen,
         mdns: !args.no_mdns,
         clock: Arc::new(environment::wall),
+        reach: reach_config(config, args)?,
         limits: Default::default(),
     };
     holm_mesh_net::start(net, tasks).await.context("cannot start the network")
+}
+
+/// Who relays: a keeper, which is meant to be there for others, unless the operator says otherwise.
+fn reach_config(config: &Config, args: &Up) -> Result<ReachConfig> {
+    let keeper = config.chain.claims()?.is_keeper();
+    let relay = match args.relay {
+        Relay::Auto => keeper,
+        Relay::On => true,
+        Relay::Off => false,
+    };
+    let (reserve, upnp) = (args.reserve, !args.no_upnp);
+    Ok(ReachConfig { enabled: true, relay, reserve, upnp, advertise: args.advertise.clone() })
 }
 
 /// One line for scripts, once requests are answered and peers can call.
