@@ -36,6 +36,12 @@ enum Verdict {
 }
 
 impl Row {
+    /// What could not be measured, and why.
+    pub fn failed(key: &str, what: &str, why: &anyhow::Error) -> Row {
+        let row = Row::new(key, what, 0.0, "", &[]).note(format!("{why:#}"));
+        Row { measured: None, verdict: Verdict::Failed, ..row }
+    }
+
     /// A value, computed from samples. Without a goal it only helps to judge another.
     pub fn new(key: &str, what: &str, measured: f64, unit: &'static str, samples: &[f64]) -> Row {
         Row {
@@ -115,8 +121,7 @@ impl Report {
     /// A measure could not be taken: the others can.
     pub fn failed(&mut self, name: &str, why: &anyhow::Error) {
         eprintln!("{name} could not be measured: {why:#}");
-        let row = Row::new(name, name, 0.0, "", &[]).note(format!("{why:#}"));
-        self.rows.push(Row { measured: None, verdict: Verdict::Failed, ..row });
+        self.rows.push(Row::failed(name, name, why));
     }
 
     /// All is measured.
