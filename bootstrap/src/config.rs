@@ -1,20 +1,5 @@
-//! The server's one configuration file. Flags come before it, it comes before the defaults.
-//!
-//! ```toml
-//! listen = ["/ip4/0.0.0.0/tcp/7072", "/ip4/0.0.0.0/udp/7072/quic-v1"]
-//! advertise = ["/dns4/meet.example.org/tcp/7072"]   # behind a load balancer or a forwarded port
-//! http = "127.0.0.1:7073"                           # /healthz and /metrics; "off" for neither
-//! connections = 4096
-//!
-//! [relay]                                           # what it forwards for members
-//! enabled = true
-//! reservations = 1024
-//! circuits = 2048
-//! circuits_per_peer = 256
-//! circuits_per_minute = 240                         # that one member may open
-//! circuit_hours = 12
-//! circuit_gib = 64
-//! ```
+//! The server's one configuration file. Flags come before it, it comes before the defaults. `docs/bootstrap.md` shows all
+//! of it.
 
 use anyhow::{Context as _, Result, ensure};
 use holm_mesh_net::{Limits, ReachConfig, RelayLimits};
@@ -150,6 +135,15 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_documented_file_is_what_holds_without_one() {
+        let page = include_str!("../../docs/bootstrap.md");
+        let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let told = Config::parse(example).unwrap();
+        assert_eq!(told, Config { advertise: told.advertise.clone(), ..Config::default() });
+        assert_eq!(told.advertise.len(), 1, "the one key whose default is nothing");
+    }
 
     #[test]
     fn a_file_changes_what_it_names_and_nothing_else() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -38,11 +38,21 @@ impl Identity {
         KeyPair::from_secret(&environment::random())
     }
 
-    /// Keeps a new identity, for its owner only; never over an old one.
-    pub fn save(dir: &Path, key: &KeyPair, enrolment: &Enrolment) -> Result<()> {
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    /// Fails where a server is enrolled, or a node: one environment variable names the folder of either.
+    pub fn must_be_new(dir: &Path) -> Result<()> {
         let file = dir.join(FILE);
         ensure!(!file.exists(), "{} exists: this server is enrolled already", file.display());
+        let another = "choose another folder with --data-dir";
+        ensure!(!dir.join("node.json").exists(), "{} belongs to a node: {another}", dir.display());
+        Ok(())
+    }
+
+    /// Keeps a new identity, for its owner only; never over an old one.
+    pub fn save(dir: &Path, key: &KeyPair, enrolment: &Enrolment) -> Result<()> {
+        Identity::must_be_new(dir)?;
+        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        make.with_context(|| format!("cannot make {}", dir.display()))?;
+        let file = dir.join(FILE);
         let secret = hex::encode(*key.secret());
         let chain = hex::encode(enrolment.chain.encode()?);
         write(&file, &Stored { secret, chain, peers: enrolment.peers.clone(), last_life: None })
@@ -82,4 +92,23 @@ fn write(file: &Path, stored: &Stored) -> Result<()> {
         fs::rename(&temporary, file)
     };
     save().with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_node_or_of_a_server_is_no_place_for_another() {
+        let dir = std::env::temp_dir().join(format!("holm-bootstrap-new-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        assert!(Identity::must_be_new(&dir).is_ok());
+        for (file, said) in [("node.json", "belongs to a node"), (FILE, "enrolled already")] {
+            fs::write(dir.join(file), "{}").unwrap();
+            let error = Identity::must_be_new(&dir).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+            fs::remove_file(dir.join(file)).unwrap();
+        }
+        fs::remove_dir(&dir).unwrap();
+    }
 }

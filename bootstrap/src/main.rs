@@ -87,11 +87,18 @@ fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn join(dir: &std::path::Path, token: &str, name: &Label) -> Result<()> {
+    // Before a use of the token is spent.
+    Identity::must_be_new(dir)?;
     let token = Token::from_text(token)?;
     let key = Identity::new_key();
     let enrolment = holm_mesh_net::enrol(&key, &token, name, Duration::from_secs(20)).await.context("cannot join")?;
     let claims = enrolment.chain.verify(&token.grant.mesh).context("the issuer gave a bad certificate")?.clone();
     Identity::save(dir, &key, &enrolment)?;
-    println!("joined mesh {} as {}\nnext: holm-bootstrap up", claims.mesh_name, claims.name);
+    println!(
+        "joined mesh {} as {}\nnext: holm-bootstrap --data-dir {} up",
+        claims.mesh_name,
+        claims.name,
+        dir.display()
+    );
     Ok(())
 }
