@@ -121,6 +121,11 @@ fn rough(left: std::time::Duration) -> String {
 
 /// What the node says of itself and the others.
 fn around(status: &MeshStatus, nodes: &[NodeRow]) -> Vec<Check> {
+    if nodes.iter().any(|node| node.id == status.node_id && node.revoked) {
+        let said = format!("{} was revoked: it is no member of mesh {} any more", status.node, status.mesh);
+        let advice = "stop it, and join with a new data folder if this host is to come back; its tasks run until they are ended by hand";
+        return vec![Check::new("node", false, said, advice)];
+    }
     let others: Vec<&NodeRow> = nodes.iter().filter(|node| node.id != status.node_id && !node.revoked).collect();
     let away: Vec<&&NodeRow> = others.iter().filter(|node| node.state != Liveness::Alive).collect();
     let serves =
@@ -297,6 +302,17 @@ mod tests {
         let report = report(&nodes, 1, &[("state_refused", 3), ("state_forked", 0)], 64);
         assert!(report.checks.iter().all(|check| check.ok));
         insta::assert_snapshot!(format!("{}\n\n{}", render(&report, false), render(&report, true)));
+    }
+
+    #[test]
+    fn a_revoked_node_is_told_that_and_nothing_of_peers() {
+        let nodes = [
+            NodeRow { revoked: true, ..node(1, "cloud-1", Liveness::Alive, "0.1.0") },
+            node(2, "gw-1", Liveness::Dead, ""),
+        ];
+        let told = render(&report(&nodes, 0, &[], 12), false);
+        assert!(told.contains("cloud-1 was revoked: it is no member of mesh"), "{told}");
+        assert!(!told.contains("gw-1") && !told.contains("port is reachable"), "{told}");
     }
 
     #[test]

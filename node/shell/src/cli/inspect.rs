@@ -7,6 +7,7 @@ use holm_rpc::Client;
 use holm_types::{
     Label, Slot,
     api::{AppRef, AppRow, AppStatus, ListParams, MeshStatus, NodeRow, Page, ResultParams, ResultRow},
+    manifest::AppType,
     view::Liveness,
 };
 use serde::de::DeserializeOwned;
@@ -157,6 +158,12 @@ pub async fn results(context: &Context, args: Results) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Why a daemon has no slot at all: a slot of its own belongs to each node that its manifest admits.
+pub(super) fn nowhere(status: &AppStatus) -> Option<&'static str> {
+    let none = status.kind == AppType::Daemon && status.slots.is_empty();
+    none.then_some("no node that is known here is one that its [place] admits: holm node ls shows their sites")
+}
+
 /// `holm status [APP]`
 pub async fn status(context: &Context, args: Status) -> Result<ExitCode> {
     let client = context.connect(&args.target).await?;
@@ -171,6 +178,9 @@ pub async fn status(context: &Context, args: Status) -> Result<ExitCode> {
         status.slots.iter().map(row).collect()
     });
     if context.output == output::Format::Table {
+        if let Some(why) = nowhere(&status) {
+            output::line(why);
+        }
         for conflict in &status.conflicts {
             let lost: Vec<_> = conflict.lost.iter().map(ToString::to_string).collect();
             output::line(&format!(

@@ -3,7 +3,8 @@
 use super::doctor::Check;
 use holm_types::{
     NodeId,
-    api::{NatKind, NodeRow, Path, Reach},
+    api::{NatKind, NodeRow, Path, PeerPath, Reach},
+    view::Liveness,
 };
 
 /// What the node knows about how it is reached.
@@ -74,7 +75,10 @@ fn reached(reach: &Reach) -> Check {
 
 /// How the connected peers are reached.
 fn paths(reach: &Reach, nodes: &[NodeRow]) -> Option<Check> {
-    if reach.peers.is_empty() {
+    // The connection of a node that has died may not be known to be closed yet.
+    let dead = |id: &NodeId| nodes.iter().any(|node| node.id == *id && node.state == Liveness::Dead);
+    let peers: Vec<&PeerPath> = reach.peers.iter().filter(|peer| !dead(&peer.node)).collect();
+    if peers.is_empty() {
         return None;
     }
     let name = |id: &NodeId| {
@@ -84,11 +88,11 @@ fn paths(reach: &Reach, nodes: &[NodeRow]) -> Option<Check> {
             .map_or_else(|| id.to_string()[..12].to_owned(), |node| node.name.to_string())
     };
     let relayed: Vec<String> =
-        reach.peers.iter().filter(|peer| peer.path == Path::Relayed).map(|peer| name(&peer.node)).collect();
-    let slowest = reach.peers.iter().filter_map(|peer| Some((peer.rtt_ms?, peer))).max_by(|a, b| a.0.total_cmp(&b.0));
+        peers.iter().filter(|peer| peer.path == Path::Relayed).map(|peer| name(&peer.node)).collect();
+    let slowest = peers.iter().filter_map(|peer| Some((peer.rtt_ms?, peer))).max_by(|a, b| a.0.total_cmp(&b.0));
     let slowest =
         slowest.map_or_else(String::new, |(ms, peer)| format!("; the farthest is {} at {ms:.1} ms", name(&peer.node)));
-    let direct = reach.peers.len() - relayed.len();
+    let direct = peers.len() - relayed.len();
     let over = match relayed.as_slice() {
         [] => String::new(),
         some => {
@@ -103,7 +107,7 @@ fn paths(reach: &Reach, nodes: &[NodeRow]) -> Option<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holm_types::api::{OwnAddress, PeerPath, RelayRow};
+    use holm_types::api::{OwnAddress, RelayRow};
 
     fn reach(nat: NatKind) -> Reach {
         Reach { nat, udp: Some(true), relays_known: 1, ..Reach::default() }

@@ -2,7 +2,7 @@
 
 use super::{
     exit::{self, failure},
-    output,
+    inspect, output,
 };
 use anyhow::Result;
 use holm_rpc::Client;
@@ -129,8 +129,20 @@ fn late(applied: &Applied, timeout: Duration, last: Option<&AppStatus>, settling
         0 => String::new(),
         _ => " (its tasks ran, and did not keep running)".to_owned(),
     };
-    let why = if why.is_empty() { "its tasks run, but not for long enough yet".to_owned() } else { why };
+    let why = if why.is_empty() { last.map_or_else(String::new, unfinished) } else { why };
     failure(code, format!("{name} is not there after {timeout}{again}: {why}; `holm status {ask}` says more"))
+}
+
+/// What is missed of an app none of whose slots waits.
+fn unfinished(status: &AppStatus) -> String {
+    if let Some(why) = inspect::nowhere(status) {
+        return why.to_owned();
+    }
+    let done = status.slots.iter().filter(|slot| slot.state == TaskState::Succeeded).count();
+    match status.kind {
+        AppType::Job => format!("{done} of its {} tasks are done", status.slots.len()),
+        _ => "its tasks run, but not for long enough yet".to_owned(),
+    }
 }
 
 /// A slot has no node, never had one or lost it, though nothing of the app is under way: a job's slots wait for their
@@ -212,6 +224,12 @@ mod tests {
         let job = status(AppType::Job, &[(TaskState::Pending, "waits its turn"), (TaskState::Running, "")]);
         let lost =
             status(AppType::Service, &[(TaskState::Running, ""), (TaskState::Lost, "node gw-1 is dead; no node fits")]);
+        let slow = status(AppType::Job, &[(TaskState::Running, ""), (TaskState::Succeeded, "")]);
+        let unwanted = status(AppType::Daemon, &[]);
+        let told =
+            |status: &AppStatus| late(&applied, Duration::from_secs(2), Some(status), &Settling::default()).to_string();
+        assert!(told(&slow).contains(": 1 of its 2 tasks are done;"), "{}", told(&slow));
+        assert!(told(&unwanted).contains("no node that is known here"), "{}", told(&unwanted));
         let gone = status(AppType::Daemon, &[(TaskState::Lost, "node gw-1 is dead"), (TaskState::Starting, "")]);
         let calm = Settling::default();
         let told: Vec<String> = [(&crash, &looping), (&nowhere, &calm), (&job, &calm), (&lost, &calm), (&gone, &calm)]

@@ -11,7 +11,7 @@ use holm_mesh_net::NetHandle;
 use holm_rpc::{Backend, Lagged, LogStream};
 use holm_types::{
     TaskId,
-    api::{ApiError, PeerPath, Reach, Request},
+    api::{ApiError, Reach, Request},
     event::Event,
 };
 use serde_json::Value;
@@ -47,14 +47,16 @@ enum Asked {
     Other,
 }
 
-/// How long the way to each connected node is.
-fn add_paths(page: &mut Value, reach: &Reach) {
-    let paths: BTreeMap<String, &PeerPath> = reach.peers.iter().map(|path| (path.node.to_string(), path)).collect();
+/// How long the way to each node is that the core takes for connected: the connection of one that has died may
+/// not be known to be closed yet.
+fn add_round_trips(page: &mut Value, reach: &Reach) {
+    let round_trips: BTreeMap<String, Option<f64>> =
+        reach.peers.iter().map(|peer| (peer.node.to_string(), peer.rtt_ms)).collect();
     for row in page["items"].as_array_mut().into_iter().flatten() {
-        let path = row["id"].as_str().and_then(|id| paths.get(id));
-        if let Some(path) = path {
-            row["path"] = serde_json::to_value(path.path).unwrap_or_default();
-            row["rtt_ms"] = path.rtt_ms.into();
+        let connected = matches!(row["path"].as_str(), Some("direct" | "relayed"));
+        let measured = row["id"].as_str().and_then(|id| round_trips.get(id)).filter(|_| connected);
+        if let Some(rtt_ms) = measured {
+            row["rtt_ms"] = (*rtt_ms).into();
         }
     }
 }
@@ -74,7 +76,7 @@ impl Backend for NodeBackend {
                     answer["counters"]["requests_skipped"] = self.node.skipped().into();
                 }
             }
-            Asked::Nodes => add_paths(&mut answer, &self.net.reach()),
+            Asked::Nodes => add_round_trips(&mut answer, &self.net.reach()),
             Asked::Other => {}
         }
         Ok(answer)
@@ -123,5 +125,27 @@ impl Backend for NodeBackend {
             LogStream::Stderr => holm_exec::Stream::Stderr,
         };
         self.logs.read(LogQuery { task, stream, follow })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holm_types::{
+        NodeId,
+        api::{Path, PeerPath},
+    };
+    use serde_json::json;
+
+    #[test]
+    fn only_a_connected_node_has_a_round_trip() {
+        let ids = [NodeId([1; 32]), NodeId([2; 32])];
+        let peer = |node: NodeId| PeerPath { node, path: Path::Direct, address: String::new(), rtt_ms: Some(0.4) };
+        let reach = Reach { peers: ids.map(peer).to_vec(), ..Reach::default() };
+        let row = |id: NodeId, path: &str| json!({ "id": id.to_string(), "path": path, "rtt_ms": null });
+        let mut page = json!({ "items": [row(ids[0], "relayed"), row(ids[1], "unknown")] });
+        add_round_trips(&mut page, &reach);
+        assert_eq!(page["items"][0]["rtt_ms"], 0.4);
+        assert_eq!((&page["items"][0]["path"], &page["items"][1]["rtt_ms"]), (&json!("relayed"), &Value::Null));
     }
 }
