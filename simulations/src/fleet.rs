@@ -162,16 +162,7 @@ impl Fleet {
                 bench.lose_power(|unsynced| if torn { chance.between(0, unsynced) } else { 0 });
             });
         }
-        let old = match disk {
-            Disk::Keep | Disk::Torn => None,
-            Disk::Wipe => Some(Default::default()),
-            Disk::Stale => self.hosts[host].backup.clone(),
-        };
-        if let Some(old) = old {
-            self.hosts[host].disk.restore(&old);
-            if power_loss {
-                self.hosts[host].processes.0.clear();
-            }
+        if self.hosts[host].replace_disk(disk, power_loss) {
             self.judges.disk_replaced(host);
         }
     }

@@ -209,16 +209,7 @@ impl Engine {
         } else {
             self.kill_agent(host, true);
         }
-        let old = match disk {
-            Disk::Keep | Disk::Torn => None,
-            Disk::Wipe => Some(Default::default()),
-            Disk::Stale => self.hosts[host].backup.clone(),
-        };
-        if let Some(old) = old {
-            self.hosts[host].disk.restore(&old);
-            if power_loss {
-                self.hosts[host].processes.0.clear();
-            }
+        if self.hosts[host].replace_disk(disk, power_loss) {
             self.judges.disk_replaced(host);
         }
         was_up

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     SimError,
-    scenario::{PlannedHost, random::Chance},
+    scenario::{Disk, PlannedHost, random::Chance},
 };
 use holm_node_core::{Config, Effect, Node, NodeError};
 use holm_state::{Batch, StoreRead as _, StoreWrite as _, Table};
@@ -167,6 +167,22 @@ impl Host {
     /// Whether the date was moved since an agent was here last.
     pub(crate) fn takes_unseen_jump(&mut self) -> bool {
         std::mem::take(&mut self.unseen_jump_ms) != 0
+    }
+
+    /// Puts in what is found after a crash: an empty disk, or an older state of it; whether it is another one. With the
+    /// power goes what is known of the processes.
+    pub(crate) fn replace_disk(&mut self, disk: Disk, power_loss: bool) -> bool {
+        let old = match disk {
+            Disk::Keep | Disk::Torn => None,
+            Disk::Wipe => Some(Backup::default()),
+            Disk::Stale => self.backup.clone(),
+        };
+        let Some(old) = old else { return false };
+        self.disk.restore(&old);
+        if power_loss {
+            self.processes.0.clear();
+        }
+        true
     }
 
     /// Starts the agent on what the disk and the process table hold.
