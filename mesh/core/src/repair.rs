@@ -26,6 +26,9 @@ use holm_types::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod scopes;
+pub use scopes::{BUCKETS, MAX_ROOTS, open_all};
+
 /// A digest of one document's heads.
 pub type DocDigest = [u8; 16];
 /// Divided branches in one message, at most.
@@ -47,6 +50,8 @@ pub const BATCH_BYTES: usize = 256 * 1024;
 
 /// What a replica must tell about itself.
 pub trait Replica {
+    /// The scopes of which something is held.
+    fn scopes(&self) -> Vec<Scope>;
     /// Digest of all documents of a scope.
     fn root(&self, scope: &Scope) -> Digest;
     /// The digests of the branches of a branch, 0 for an empty one; none if it holds too few documents to be divided.
@@ -120,6 +125,23 @@ pub enum Message {
         /// There is more: start again from the root when these are applied.
         more: bool,
     },
+    /// "This is my state of all scopes." From a keeper to a keeper, as the two that follow from it.
+    All {
+        /// Digest of the buckets.
+        digest: Digest,
+    },
+    /// "Mine differs, and these are its buckets."
+    Buckets {
+        /// [`BUCKETS`](scopes::BUCKETS) digests of 16 bytes.
+        digests: serde_bytes::ByteBuf,
+    },
+    /// "These are my scopes in the buckets that differ."
+    Roots {
+        /// The buckets.
+        buckets: Vec<u8>,
+        /// All scopes of them of which something is held, and their digests.
+        roots: Vec<(Scope, Digest)>,
+    },
 }
 
 /// Why a message was refused.
@@ -150,7 +172,12 @@ impl Message {
         let message: Message = cbor::from_canonical("repair message", bytes, MAX_MESSAGE_BYTES)?;
         let bound = |ok: bool, what| if ok { Ok(()) } else { Err(RepairError::Bound(what)) };
         match &message {
-            Message::Root { .. } | Message::Changes { .. } => {}
+            Message::Root { .. } | Message::Changes { .. } | Message::All { .. } => {}
+            Message::Buckets { digests } => bound(digests.len() == scopes::BUCKETS * 16, "not 64 buckets")?,
+            Message::Roots { buckets, roots } => {
+                bound(buckets.len() <= scopes::BUCKETS, "too many buckets")?;
+                bound(roots.len() <= scopes::MAX_ROOTS, "too many scopes")?;
+            }
             Message::Branches { divided, .. } => {
                 bound(divided.len() <= MAX_BRANCHES, "too many branches")?;
                 bound(divided.iter().all(|(_, digests)| digests.len() == FAN_OUT * 16), "not 16 branches")?;
@@ -169,14 +196,15 @@ impl Message {
         Ok(message)
     }
 
-    /// The scope that it is about.
-    pub fn scope(&self) -> &Scope {
+    /// The scope that it is about; none if about all.
+    pub fn scope(&self) -> Option<&Scope> {
         match self {
             Message::Root { scope, .. }
             | Message::Branches { scope, .. }
             | Message::Docs { scope, .. }
             | Message::Want { scope, .. }
-            | Message::Changes { scope, .. } => scope,
+            | Message::Changes { scope, .. } => Some(scope),
+            Message::All { .. } | Message::Buckets { .. } | Message::Roots { .. } => None,
         }
     }
 }
@@ -200,6 +228,9 @@ pub fn answer(replica: &impl Replica, message: &Message) -> Vec<Message> {
         }
         Message::Want { scope, docs, more } => on_want(replica, scope, docs, *more),
         Message::Changes { .. } => Vec::new(),
+        Message::All { digest } => scopes::on_all(replica, digest),
+        Message::Buckets { digests } => scopes::on_buckets(replica, digests),
+        Message::Roots { buckets, roots } => scopes::on_roots(replica, buckets, roots),
     }
 }
 

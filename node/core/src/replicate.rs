@@ -20,8 +20,6 @@ use holm_types::{
 use rand::{RngExt, seq::IteratorRandom};
 use std::{collections::BTreeSet, time::Duration};
 
-/// Scopes that one periodic round of anti-entropy is about, at most.
-const SCOPES_PER_ROUND: usize = 12;
 /// Heartbeats for newcomers are so far apart at least.
 const NEWCOMERS: Duration = Duration::from_millis(250);
 /// Key of the peer store among the store's local rows.
@@ -30,6 +28,9 @@ const PEERS_KEY: &str = "peers";
 struct Documents<'a>(&'a State);
 
 impl Replica for Documents<'_> {
+    fn scopes(&self) -> Vec<Scope> {
+        self.0.scopes()
+    }
     fn root(&self, scope: &Scope) -> Digest {
         self.0.digest(scope)
     }
@@ -83,11 +84,8 @@ impl Node {
             self.healer.anchor(node);
         }
         let name = claims.name.clone();
-        let shared = self.shared_with(&claims);
         self.peers.insert(node, Peer { relayed, claims });
-        for scope in &shared {
-            self.open_round(node, scope, out);
-        }
+        self.open_rounds(node, out);
         self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
@@ -159,27 +157,48 @@ impl Node {
         }
     }
 
-    /// A round of anti-entropy with one connected peer, when it is time.
+    /// A round of anti-entropy with one connected peer, when it is time; for a keeper, one with another keeper too: among the
+    /// nodes of many sites it would seldom be chosen, and of most sites nobody else knows.
     pub(crate) fn repair_round(&mut self, now: Now, out: &mut Vec<Effect>) {
         if self.repair_at > now.mono {
             return;
         }
         let jitter = self.rng.random_range(0.75..1.25);
         self.repair_at = now.mono.after(self.config.repair_every.mul_f64(jitter));
-        let Some((peer, claims)) = self.peers.iter().map(|(n, p)| (*n, p.claims.clone())).choose(&mut self.rng) else {
-            return;
-        };
-        // Two keepers share all sites: some of them in each round.
-        for scope in self.shared_with(&claims).into_iter().sample(&mut self.rng, SCOPES_PER_ROUND) {
+        let Some(peer) = self.peers.keys().copied().choose(&mut self.rng) else { return };
+        self.open_rounds(peer, out);
+        if self.claims.is_keeper() {
+            let others = self.peers.iter().filter(|(node, other)| **node != peer && other.claims.is_keeper());
+            if let Some(keeper) = others.map(|(node, _)| *node).choose(&mut self.rng) {
+                self.open_rounds(keeper, out);
+            }
+        }
+    }
+
+    /// Rounds about everything that a connected peer holds, too.
+    fn open_rounds(&mut self, peer: NodeId, out: &mut Vec<Effect>) {
+        let Some(claims) = self.peers.get(&peer).map(|peer| &peer.claims) else { return };
+        if self.shares_all_with(claims) {
+            let opening = repair::open_all(&Documents(&self.state));
+            return self.send(peer, &opening, out);
+        }
+        for scope in self.shared_with(claims) {
             self.open_round(peer, &scope, out);
         }
     }
 
-    /// The scopes that a peer holds, too: of those of which anything is held here, and its own.
+    fn shares_all_with(&self, peer: &Claims) -> bool {
+        self.claims.is_keeper() && peer.is_keeper()
+    }
+
+    /// The scopes that a peer holds, too, where they are few.
     fn shared_with(&self, peer: &Claims) -> BTreeSet<Scope> {
         let own = [Scope::Mesh, Scope::Site(self.claims.site.clone()), Scope::Site(peer.site.clone())];
-        let all = if self.claims.is_keeper() { self.state.scopes() } else { Vec::new() };
-        own.into_iter().chain(all).filter(|scope| peer.holds(scope) && self.claims.holds(scope)).collect()
+        own.into_iter().filter(|scope| self.shares(peer, scope)).collect()
+    }
+
+    fn shares(&self, peer: &Claims, scope: &Scope) -> bool {
+        peer.holds(scope) && self.claims.holds(scope)
     }
 
     fn open_round(&mut self, peer: NodeId, scope: &Scope, out: &mut Vec<Effect>) {
@@ -192,8 +211,12 @@ impl Node {
         if lease::Message::is_marked(bytes) {
             return self.on_lease_frame(now, from, bytes, out);
         }
+        let shared = |message: &Message| match message.scope() {
+            Some(scope) => self.shares(&peer.claims, scope),
+            None => self.shares_all_with(&peer.claims),
+        };
         let message = match Message::decode(bytes) {
-            Ok(message) if peer.claims.holds(message.scope()) && self.claims.holds(message.scope()) => message,
+            Ok(message) if shared(&message) => message,
             Ok(_) => return self.count("frame_of_another_scope"),
             Err(_) if self.on_renewal(now, from, bytes, out) => return,
             Err(_) => return self.count("frame_malformed"),

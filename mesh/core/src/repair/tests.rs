@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use std::collections::VecDeque;
 
 /// A replica of documents that are lists of numbered changes by a few actors.
-#[derive(Default, Clone, Debug)]
-struct Toy(BTreeMap<DocId, BTreeMap<ActorId, u64>>);
+#[derive(Default, Clone, Debug, PartialEq)]
+pub(super) struct Toy(pub(super) BTreeMap<DocId, BTreeMap<ActorId, u64>>);
 
 impl Toy {
     fn entry(&self, doc: &DocId) -> DocDigest {
@@ -18,7 +18,7 @@ impl Toy {
         let digest = Digest::of("branch", &[&held]).0[..16].try_into().unwrap();
         if held.is_empty() { DocDigest::default() } else { digest }
     }
-    fn apply(&mut self, bytes: &[u8]) {
+    pub(super) fn apply(&mut self, bytes: &[u8]) {
         let doc = DocId::from_slice(&bytes[..16]).unwrap();
         let actor = ActorId::from_slice(&bytes[16..32]).unwrap();
         let seq = u64::from_be_bytes(bytes[32..40].try_into().unwrap());
@@ -30,6 +30,9 @@ impl Toy {
 }
 
 impl Replica for Toy {
+    fn scopes(&self) -> Vec<Scope> {
+        vec![Scope::Mesh]
+    }
     fn root(&self, scope: &Scope) -> Digest {
         Digest::of("root", &[&self.digest(scope, &Branch::ROOT)])
     }
