@@ -1,6 +1,7 @@
 //! The server's one configuration file. Flags come before it, it comes before the defaults. `docs/bootstrap.md` shows all
 //! of it.
 
+use crate::exit::Misconfigured;
 use anyhow::{Context as _, Result, ensure};
 use holm_mesh_net::{Limits, ReachConfig, RelayLimits};
 use serde::Deserialize;
@@ -84,7 +85,7 @@ impl Config {
             None => Path::new(USUAL),
         };
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Config::parse(&text).with_context(|| format!("in {}", path.display()))
+        Config::parse(&text).with_context(|| format!("in {}", path.display())).context(Misconfigured)
     }
 
     fn parse(text: &str) -> Result<Config> {

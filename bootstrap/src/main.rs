@@ -6,6 +6,7 @@
 
 mod config;
 mod environment;
+mod exit;
 mod http;
 mod identity;
 mod meeting;
@@ -54,13 +55,17 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::misread(&error),
+    };
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).init();
-    match run(Arguments::parse()) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("holm-bootstrap: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(exit::code_of(&error))
         }
     }
 }
@@ -80,6 +85,7 @@ fn run(arguments: Arguments) -> Result<()> {
                     config.listen = listen;
                 }
                 config.http = http.unwrap_or(config.http);
+                config.http().context(exit::Misconfigured)?;
                 meeting::serve(Identity::load(&arguments.data_dir)?, config).await
             }
         }

@@ -135,7 +135,8 @@ impl Node {
         let mut ops = edits(&current, manifest)?;
         let changed = !ops.is_empty() || !current.live();
         let revision = current.revision + u64::from(changed);
-        let warnings = warnings.into_iter().chain(self.about_namesakes(manifest, doc)).collect();
+        let warnings = warnings.into_iter().chain(self.about_namesakes(manifest, doc)).chain(self.about_site(manifest));
+        let warnings = warnings.collect();
         let applied = Applied {
             name: manifest.name.clone(),
             namespace: manifest.namespace.clone(),

@@ -70,6 +70,18 @@ impl Node {
         })
     }
 
+    /// That nobody is known at the site of an app: its name may be mistyped.
+    pub(crate) fn about_site(&self, manifest: &Manifest) -> Option<String> {
+        let site = manifest.place.site.as_ref()?;
+        let sites: BTreeSet<&Label> = self.nodes.values().map(|node| &node.site).collect();
+        (!sites.contains(site)).then(|| {
+            format!(
+                "no node of site {site} is known here, and nothing runs until one has joined; there are nodes at {}",
+                listed(sites.iter().map(ToString::to_string))
+            )
+        })
+    }
+
     /// Other apps of its name, where a manifest makes a new one.
     fn new_namesakes<'a>(&'a self, manifest: &'a Manifest, doc: DocId) -> impl Iterator<Item = &'a AppView> {
         let new = !self.state.apps().get(&doc).is_some_and(|app| app.live);

@@ -27,6 +27,7 @@ impl Node {
         warnings.extend(self.lease_stays(&manifest));
         let (scope, doc) = self.place_of(&manifest)?;
         warnings.extend(self.about_namesakes(&manifest, doc));
+        warnings.extend(self.about_site(&manifest));
         let current = self.current(&doc);
         check_revision(params.expected_revision, &current)?;
         let changed = !edits(&current, &manifest)?.is_empty() || !current.live();

@@ -4,7 +4,7 @@ use super::{Target, client::Context, inspect, output};
 use anyhow::Result;
 use clap::Args;
 use holm_types::{
-    Label, Wall,
+    Label,
     api::{CertRow, ListParams, RevokeParams, Revoked},
 };
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ pub async fn list(context: &Context, args: List) -> Result<ExitCode> {
                 r.site.to_string(),
                 roles,
                 inspect::word(&r.state),
-                output::date(Wall(r.not_after.saturating_mul(1000))),
+                output::date_of_seconds(r.not_after),
                 r.issuer.clone(),
                 r.serial.clone(),
                 r.reason.clone(),

@@ -5,7 +5,7 @@ use super::{
     client::Context,
     exit::{self, failure},
     inspect::short,
-    output,
+    output, read,
 };
 use crate::{data_dir::Settings, environment};
 use anyhow::{Context as _, Result, bail};
@@ -49,7 +49,7 @@ pub struct Join {
     #[arg(long, value_name = "K=V", value_parser = parse_label)]
     label: Vec<(String, String)>,
     /// How long to try.
-    #[arg(long, default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "20s", value_parser = read::duration)]
     timeout: Duration,
 }
 

@@ -2,6 +2,7 @@
 //! error is told.
 
 use super::output::{self, Format};
+use holm_mesh_net::NetError;
 use holm_rpc::RpcError;
 use holm_types::TypeError;
 use std::process::ExitCode;
@@ -56,12 +57,14 @@ impl Told {
             (failure.code, reason_of(failure.code).to_owned())
         } else if let Some(TypeError::Token(_)) = error.downcast_ref() {
             (NOT_AUTHORISED, reason_of(NOT_AUTHORISED).to_owned())
+        } else if let Some(NetError::Address { .. }) = error.downcast_ref() {
+            (USAGE, reason_of(USAGE).to_owned())
         } else {
             match error.downcast_ref::<RpcError>() {
                 Some(RpcError::Remote { code, reason, .. }) => (code_of(*code), reason.clone()),
                 Some(RpcError::Unauthorised) => (NOT_AUTHORISED, reason_of(NOT_AUTHORISED).to_owned()),
                 Some(RpcError::TimedOut) => (TIMED_OUT, reason_of(TIMED_OUT).to_owned()),
-                Some(RpcError::Url { .. }) => (USAGE, reason_of(USAGE).to_owned()),
+                Some(RpcError::Url { .. } | RpcError::NotLoopback(_)) => (USAGE, reason_of(USAGE).to_owned()),
                 Some(RpcError::Unreachable(_)) => (FAILED, "unreachable".to_owned()),
                 _ => (FAILED, reason_of(FAILED).to_owned()),
             }
@@ -154,6 +157,8 @@ mod tests {
             remote(conflict),
             remote(ApiError::Busy("later".into())),
             failure(NOT_PLACED, "slot 1 finds no node"),
+            anyhow::Error::from(RpcError::NotLoopback(([10, 0, 0, 1], 7070).into())).context("cannot serve JSON-RPC"),
+            anyhow::Error::from(NetError::Address { address: "here".into(), why: "no protocol".into() }),
             failure(USAGE, "a.toml:1:1: one\na.toml:2:1: two"),
             anyhow::Error::from(RpcError::TimedOut).context("cannot talk to the node"),
             Err::<(), _>(std::io::Error::from(std::io::ErrorKind::NotFound)).context("cannot read it").unwrap_err(),

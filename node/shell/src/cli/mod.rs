@@ -10,6 +10,7 @@ mod logs;
 mod output;
 mod plan;
 mod reachable;
+mod read;
 mod submit;
 mod tasks;
 mod wait;
@@ -101,19 +102,19 @@ enum TokenCommand {
 #[derive(Debug, Args)]
 pub struct TokenCreate {
     /// Role of the node that joins: edge, keeper, issuer or deployer.
-    #[arg(long, default_value = "edge")]
+    #[arg(long, default_value = "edge", value_parser = read::role())]
     role: Role,
     /// Its site [default: the site of the node that makes the token].
     #[arg(long)]
     site: Option<Label>,
     /// How long the token is good.
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = read::duration)]
     ttl: std::time::Duration,
     /// How many nodes may join with it.
     #[arg(long, default_value_t = 1)]
     uses: u32,
     /// How long their certificates are good; they are renewed in time [default: 90days; 5years for an issuer].
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = read::duration)]
     validity: Option<std::time::Duration>,
     #[command(flatten)]
     target: Target,
@@ -147,7 +148,7 @@ pub struct Up {
     pub no_mdns: bool,
     /// Forward connections of other members that cannot reach each other: keepers do unless told otherwise, once
     /// this node is found to be reachable from outside.
-    #[arg(long, env = "HOLM_RELAY", value_enum, default_value = "auto")]
+    #[arg(long, env = "HOLM_RELAY", value_enum, default_value = "auto", num_args = 0..=1, default_missing_value = "on")]
     pub relay: Relay,
     /// Be reachable over relays though this node seems to be reachable without: where a firewall lets in some networks
     /// and not others.

@@ -96,12 +96,18 @@ pub fn neutral(text: &str) -> Cow<'_, str> {
     visible.into()
 }
 
-/// A date as people write it, in UTC.
+/// A date as people write it, in UTC, to the millisecond.
 pub fn date(wall: Wall) -> String {
     i64::try_from(wall.0)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(|| "?".to_owned(), |t| t.to_string())
+        .map_or_else(|| "?".to_owned(), |t| format!("{t:.3}"))
+}
+
+/// The same of seconds since 1970.
+pub fn date_of_seconds(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| "?".to_owned(), |t| t.to_string())
 }
 
 /// `5s`, `3m`, `2h`, `4d` since a date.
@@ -124,6 +130,13 @@ mod tests {
         assert_eq!(neutral("plain\ttext\nü 漢"), "plain\ttext\nü 漢");
         assert_eq!(neutral("\u{1b}[31mred\u{1b}]0;title\u{7}"), "\\u{1b}[31mred\\u{1b}]0;title\\u{7}");
         assert_eq!(neutral("over\rwritten \u{9b}2J \u{7f}"), "over\\rwritten \\u{9b}2J \\u{7f}");
+    }
+
+    #[test]
+    fn dates_have_one_width() {
+        assert_eq!(date(Wall(1_764_140_400_000)), "2025-11-26T07:00:00.000Z");
+        assert_eq!(date(Wall(1_764_140_400_120)), "2025-11-26T07:00:00.120Z");
+        assert_eq!(date(Wall(u64::MAX)), "?");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     Target,
     client::Context,
     exit::{USAGE, failure},
-    output,
+    output, read,
     wait::{Patience, wait},
 };
 use anyhow::Result;
@@ -30,10 +30,10 @@ pub struct Apply {
     #[arg(long)]
     wait: bool,
     /// With --wait: how long every task must have run without a restart.
-    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "2s", value_name = "TIME", value_parser = read::duration)]
     settle: Duration,
     /// With --wait: how long to wait.
-    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = read::duration)]
     timeout: Duration,
     /// Fail unless the app is at this revision now (0: it does not exist).
     #[arg(long, value_name = "N")]
