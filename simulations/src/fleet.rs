@@ -11,7 +11,7 @@ mod processes;
 
 use crate::{
     Options, SimError,
-    des::{host::Host, launch::Due, manifest, record::Record},
+    des::{disk::Shelf, host::Host, launch::Due, manifest, record::Record},
     judge::Judges,
     outcome::Invariant,
     scenario::{Disk, FaultKind, HostNo, Plan, random::Chance},
@@ -77,8 +77,9 @@ impl Fleet {
     pub fn new(plan: Arc<Plan>, options: Options) -> Result<Fleet, SimError> {
         holm_types::marks::take();
         let authority = KeyPair::from_secret(&AUTHORITY);
-        let hosts: Vec<Host> =
-            plan.hosts.iter().map(|host| Host::new(&authority, host.clone(), plan.seed)).collect::<Result<_, _>>()?;
+        let shelf = Shelf::default();
+        let hosts = plan.hosts.iter().map(|host| Host::new(&authority, host.clone(), plan.seed, &shelf));
+        let hosts: Vec<Host> = hosts.collect::<Result<_, _>>()?;
         let mut judges = Judges::new(plan.fenced_overlap_max);
         hosts.iter().for_each(|_| judges.add_host());
         Ok(Fleet {

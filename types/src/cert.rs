@@ -9,7 +9,7 @@
 use crate::{Label, MeshId, NodeId, Scope, TypeError, Wall, cbor, keys, keys::KeyPair};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// An encoded chain is never longer than this, in bytes.
 pub const MAX_CHAIN_BYTES: usize = 1024;
@@ -200,14 +200,14 @@ impl Certificate {
     }
 }
 
-/// A node's certificate, followed by its issuer's unless the authority itself signed it.
+/// A node's certificate, followed by its issuer's unless the authority itself signed it. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertChain(Vec<Certificate>);
+pub struct CertChain(Arc<[Certificate]>);
 
 impl CertChain {
     /// A chain from its certificates, the subject's first.
     pub fn new(certificates: Vec<Certificate>) -> CertChain {
-        CertChain(certificates)
+        CertChain(certificates.into())
     }
 
     /// What the chain certifies, once [`CertChain::verify`] accepted it.
@@ -225,7 +225,7 @@ impl CertChain {
 
     /// The subject's own certificate, if the authority itself signed it: with it an issuer proves that it is one.
     pub fn signed_by_authority(&self) -> Option<&Certificate> {
-        if let [own] = self.0.as_slice() { Some(own) } else { None }
+        if let [own] = &*self.0 { Some(own) } else { None }
     }
 
     /// Until when peers bear with the chain, in seconds since 1970: none of its certificates may be past that.
@@ -247,7 +247,7 @@ impl CertChain {
         if !claims.roles.is_sorted_by(|a, b| a < b) {
             return Err(TypeError::Certificate("its roles are not sorted"));
         }
-        match self.0.as_slice() {
+        match &*self.0 {
             [subject] => subject.verify(&mesh.0)?,
             [subject, issuer] => {
                 issuer.claims.may_certify(claims)?;
@@ -267,7 +267,7 @@ impl CertChain {
     /// Why the chain is refused.
     pub fn verify_at(&self, mesh: &MeshId, now: Wall, slack: std::time::Duration) -> Result<&Claims, TypeError> {
         let claims = self.verify(mesh)?;
-        for certificate in &self.0 {
+        for certificate in self.0.iter() {
             if now.seconds() > certificate.claims.borne_until() {
                 return Err(TypeError::Certificate("it has expired"));
             }

@@ -9,6 +9,10 @@ pub const MAX_LOADED_DOCUMENTS: usize = 512;
 /// Changes in all loaded documents, at most (about 16 MB); one document may be larger alone.
 pub const MAX_LOADED_CHANGES: usize = 32_768;
 
+/// A document of fewer changes is not kept: most of a fleet's are written once and then read from the views alone, and
+/// replaying one change is quick. (A few more to replay made a simulated fleet slower, and saved nothing beside this.)
+pub(crate) const WORTH_KEEPING: usize = 2;
+
 /// Loaded documents by recency. A document is taken out to be worked on and put back after, so
 /// that one that is in doubt is simply not put back and replayed from the log at its next use.
 #[derive(Default)]

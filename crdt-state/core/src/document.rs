@@ -21,13 +21,14 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, Refusal> {
 
 /// A document in memory.
 pub(crate) struct Document {
-    engine: Automerge,
+    /// In a box, as it takes 3 KB by itself, and documents are taken out of the cache and put back all the time.
+    engine: Box<Automerge>,
     graph: Graph,
 }
 
 impl Document {
     pub(crate) fn new() -> Document {
-        Document { engine: Automerge::new(), graph: Graph::default() }
+        Document { engine: Box::default(), graph: Graph::default() }
     }
 
     /// The document of logged changes, which were all valid once, in causal order.

@@ -19,14 +19,14 @@ pub struct Member {
     pub chain: CertChain,
     /// Whether it was one only once: it was revoked, or the issuer that certified it.
     pub revoked: bool,
-    /// Its last certificate of each signer: any of these may be the one that is left when a signer falls.
-    chains: BTreeMap<Option<NodeId>, CertChain>,
+    /// Its last certificate of each signer, mostly of one: any of these may be the one that is left when a signer falls.
+    chains: Vec<CertChain>,
 }
 
 impl Member {
     /// Its certificates: the last one of each signer.
     pub(crate) fn chains(&self) -> impl Iterator<Item = &CertChain> {
-        self.chains.values()
+        self.chains.iter()
     }
 }
 
@@ -44,18 +44,20 @@ fn rank(chain: &CertChain) -> Result<Rank, StateError> {
 }
 
 /// The chain that counts now, and whether it has been voided, as all of them have.
-fn choose(
-    chains: &BTreeMap<Option<NodeId>, CertChain>,
-    revocations: &Revocations,
-) -> Result<Option<(CertChain, bool)>, StateError> {
+fn choose(chains: &[CertChain], revocations: &Revocations) -> Result<Option<(CertChain, bool)>, StateError> {
     let mut best: Option<(bool, Rank, &CertChain)> = None;
-    for chain in chains.values() {
+    for chain in chains {
         let (stands, rank) = (!revocations.voids(chain), rank(chain)?);
         if best.as_ref().is_none_or(|best| (best.0, &best.1) < (stands, &rank)) {
             best = Some((stands, rank, chain));
         }
     }
     Ok(best.map(|(stands, _, chain)| (chain.clone(), !stands)))
+}
+
+/// The issuer that signed a certificate; none for the authority.
+fn signer(chain: &CertChain) -> Option<NodeId> {
+    chain.issuer().map(|issuer| issuer.subject)
 }
 
 impl Members {
@@ -70,16 +72,13 @@ impl Members {
     /// Takes note of a verified chain; true if it was not known, nor a later one of its signer.
     pub(crate) fn learn(&mut self, chain: CertChain, revocations: &Revocations) -> Result<bool, StateError> {
         let subject = chain.claims()?.subject;
-        let signer = chain.issuer().map(|issuer| issuer.subject);
         let known = self.0.get(&subject);
-        let old = known.and_then(|member| member.chains.get(&signer));
-        if let Some(old) = old
-            && rank(&chain)? <= rank(old)?
-        {
-            return Ok(false);
-        }
         let mut chains = known.map(|member| member.chains.clone()).unwrap_or_default();
-        chains.insert(signer, chain);
+        match chains.iter_mut().find(|old| signer(old) == signer(&chain)) {
+            Some(old) if rank(&chain)? <= rank(old)? => return Ok(false),
+            Some(old) => *old = chain,
+            None => chains.push(chain),
+        }
         let info = known.and_then(|member| member.info.clone());
         if let Some((chain, revoked)) = choose(&chains, revocations)? {
             let claims = chain.claims()?.clone();

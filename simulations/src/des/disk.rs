@@ -3,7 +3,7 @@
 
 use holm_state::{Batch, Row, StoreError, StoreRead, StoreWrite, Table};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -29,11 +29,53 @@ struct Platter {
 
 /// See the [module](self). Clones are handles of one disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SimDisk(Arc<Mutex<Platter>>);
+pub(crate) struct SimDisk {
+    platter: Arc<Mutex<Platter>>,
+    shelf: Shelf,
+}
+
+/// Values that are on the disks of several hosts are in memory once: what a mesh replicates is the same everywhere.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shelf(Arc<Mutex<Shared>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    values: BTreeSet<Arc<[u8]>>,
+    /// So many were left when those that no disk holds any more were taken out.
+    left: usize,
+}
+
+/// Shorter values are not worth the search.
+const SHARED: usize = 64;
+const FEW: usize = 1024;
+
+impl Shelf {
+    fn keep(&self, value: &[u8]) -> Arc<[u8]> {
+        if value.len() < SHARED {
+            return value.into();
+        }
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = shared.values.get(value) {
+            return known.clone();
+        }
+        if shared.values.len() > 2 * shared.left.max(FEW) {
+            shared.values.retain(|value| Arc::strong_count(value) > 1);
+            shared.left = shared.values.len();
+        }
+        let new: Arc<[u8]> = value.into();
+        shared.values.insert(new.clone());
+        new
+    }
+}
 
 impl SimDisk {
+    /// An empty disk, one of several with this shelf.
+    pub(crate) fn beside(shelf: &Shelf) -> SimDisk {
+        SimDisk { platter: Arc::default(), shelf: shelf.clone() }
+    }
+
     fn platter(&self) -> MutexGuard<'_, Platter> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.platter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Power is lost: of the batches that were not synced the first `survivors` are there, whole.
@@ -116,7 +158,7 @@ impl StoreWrite for SimDisk {
             let mut platter = self.platter();
             let mut written = Vec::with_capacity(batch.puts.len());
             for (table, key, value) in &batch.puts {
-                let (key, value) = ((*table, key.clone()), value.as_deref().map(Arc::<[u8]>::from));
+                let (key, value) = ((*table, key.clone()), value.as_deref().map(|value| self.shelf.keep(value)));
                 let old = platter.rows.get(&key).cloned();
                 platter.before.entry(key.clone()).or_insert(old);
                 set(&mut platter.rows, key.clone(), value.clone());
@@ -138,6 +180,22 @@ impl StoreWrite for SimDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_several_disks_hold_is_in_memory_once_and_goes_with_the_last() {
+        let shelf = Shelf::default();
+        let (mut one, mut two) = (SimDisk::beside(&shelf), SimDisk::beside(&shelf));
+        let write = |disk: &mut SimDisk, n: usize| {
+            let value = [&n.to_be_bytes()[..], &[7; SHARED]].concat();
+            disk.write(&put(b"k", Some(&value), true)).unwrap();
+        };
+        write(&mut one, 0);
+        write(&mut two, 0);
+        assert_eq!(shelf.0.lock().unwrap().values.len(), 1);
+        (0..9 * FEW).for_each(|n| write(&mut one, n));
+        assert!(shelf.0.lock().unwrap().values.len() <= 2 * FEW + 1);
+        assert_eq!(rows(&two), [row(b"k", &[&[0; 8][..], &[7; SHARED]].concat())]);
+    }
 
     fn put(key: &[u8], value: Option<&[u8]>, sync: bool) -> Batch {
         Batch { puts: vec![(Table::Local, key.to_vec(), value.map(<[u8]>::to_vec))], sync }

@@ -2,6 +2,7 @@
 //! each agent its inputs and carries its effects out, as the shell of a real node does.
 
 use super::{
+    disk::Shelf,
     event::{Event, HostIndex, TopicNo},
     host::Host,
     launch::Due,
@@ -99,6 +100,7 @@ pub(crate) struct Engine {
     /// Faults that have ended early, because all of them end with the plan.
     pub(super) ended: Vec<bool>,
     queue: Queue,
+    shelf: Shelf,
     ids: BTreeMap<NodeId, HostIndex>,
     sites: BTreeMap<String, u32>,
     verdicts: BTreeMap<Digest, bool>,
@@ -126,6 +128,7 @@ impl Engine {
             round: 0,
             storms: 0,
             queue: Queue::default(),
+            shelf: Shelf::default(),
             ids: BTreeMap::new(),
             sites: BTreeMap::new(),
             verdicts: BTreeMap::new(),
@@ -139,7 +142,7 @@ impl Engine {
         let site = *self.sites.entry(planned.site.clone()).or_insert(sites);
         self.links.add_host(planned.no, site);
         let no = planned.no;
-        let mut host = Host::new(&self.authority, planned, self.plan.seed)?;
+        let mut host = Host::new(&self.authority, planned, self.plan.seed, &self.shelf)?;
         let revokes = |fault: &PlannedFault| matches!(fault.trouble, Trouble::Revoke { by, .. } if by == no);
         if self.plan.faults.iter().any(revokes) {
             host.config.authority = Some(self.authority.clone());

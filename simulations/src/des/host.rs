@@ -2,7 +2,7 @@
 //! outlive the agent.
 
 use super::{
-    disk::{Backup, SimDisk},
+    disk::{Backup, Shelf, SimDisk},
     event::{ConnectionNo, HostIndex, TopicNo},
     queue::At,
     runner::{GRACE, Processes},
@@ -90,7 +90,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(authority: &KeyPair, plan: PlannedHost, seed: u64) -> Result<Host, SimError> {
+    pub(crate) fn new(authority: &KeyPair, plan: PlannedHost, seed: u64, shelf: &Shelf) -> Result<Host, SimError> {
         let name = plan.name.clone();
         let config =
             configure(authority, &plan, seed).map_err(|e| SimError::Host { host: name, why: e.to_string() })?;
@@ -101,7 +101,7 @@ impl Host {
             relay_down: 0,
             plan,
             config,
-            disk: SimDisk::default(),
+            disk: SimDisk::beside(shelf),
             node: None,
             life: 0,
             down: 0,

@@ -4,6 +4,7 @@
 use super::{Outcome, State};
 use crate::{
     authority::{self, Standing},
+    cache::WORTH_KEEPING,
     document::Document,
     entity::{Entity, Tip},
     error::{Refusal, StateError},
@@ -237,9 +238,9 @@ impl State {
         Ok(log)
     }
 
-    /// Puts a document back.
+    /// Puts a document back, if it is worth its memory.
     pub(super) fn unload(&mut self, doc: DocId, document: Document) {
-        if document.len() > 0 {
+        if document.len() >= WORTH_KEEPING {
             self.cache.put(doc, document);
         }
     }
