@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-type Key = (Table, Vec<u8>);
+type Key = (Table, Arc<[u8]>);
 type Rows = BTreeMap<Key, Arc<[u8]>>;
 /// Rows as a batch writes them.
 type Writes = Vec<(Key, Option<Arc<[u8]>>)>;
@@ -34,7 +34,7 @@ pub(crate) struct SimDisk {
     shelf: Shelf,
 }
 
-/// Values that are on the disks of several hosts are in memory once: what a mesh replicates is the same everywhere.
+/// Keys and values that are on the disks of several hosts are in memory once: what a mesh replicates is the same everywhere.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shelf(Arc<Mutex<Shared>>);
 
@@ -45,8 +45,8 @@ struct Shared {
     left: usize,
 }
 
-/// Shorter values are not worth the search.
-const SHARED: usize = 64;
+/// What is shorter is not worth the search.
+const SHARED: usize = 32;
 const FEW: usize = 1024;
 
 impl Shelf {
@@ -112,7 +112,7 @@ impl SimDisk {
     /// Whether a row is there and would survive a power loss.
     pub(crate) fn holds_durably(&self, table: Table, key: &[u8]) -> bool {
         let platter = self.platter();
-        let key = (table, key.to_vec());
+        let key = (table, key.into());
         match platter.before.get(&key) {
             Some(value) => value.is_some(),
             None => platter.rows.contains_key(&key),
@@ -122,9 +122,9 @@ impl SimDisk {
     /// The keys of a table that begin with `prefix`, and the length of their values.
     pub(crate) fn sizes(&self, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>, usize)> {
         let platter = self.platter();
-        let from = (Bound::Included((table, prefix.to_vec())), Bound::Unbounded);
+        let from = (Bound::Included((table, prefix.into())), Bound::Unbounded);
         let rows = platter.rows.range(from).take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
-        rows.map(|((_, key), value)| (key.clone(), value.len())).collect()
+        rows.map(|((_, key), value)| (key.to_vec(), value.len())).collect()
     }
 }
 
@@ -137,18 +137,18 @@ fn set(rows: &mut Rows, key: Key, value: Option<Arc<[u8]>>) {
 
 impl StoreRead for SimDisk {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.platter().rows.get(&(table, key.to_vec())).map(|value| value.to_vec()))
+        Ok(self.platter().rows.get(&(table, key.into())).map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
         let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded((table, after.to_vec())),
-            _ => Bound::Included((table, prefix.to_vec())),
+            Some(after) if after >= prefix => Bound::Excluded((table, after.into())),
+            _ => Bound::Included((table, prefix.into())),
         };
         let platter = self.platter();
         let rows = platter.rows.range((start, Bound::Unbounded));
         let inside = rows.take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
-        Ok(inside.take(limit).map(|((_, key), value)| (key.clone(), value.to_vec())).collect())
+        Ok(inside.take(limit).map(|((_, key), value)| (key.to_vec(), value.to_vec())).collect())
     }
 }
 
@@ -158,7 +158,8 @@ impl StoreWrite for SimDisk {
             let mut platter = self.platter();
             let mut written = Vec::with_capacity(batch.puts.len());
             for (table, key, value) in &batch.puts {
-                let (key, value) = ((*table, key.clone()), value.as_deref().map(|value| self.shelf.keep(value)));
+                let (key, value) =
+                    ((*table, self.shelf.keep(key)), value.as_deref().map(|value| self.shelf.keep(value)));
                 let old = platter.rows.get(&key).cloned();
                 platter.before.entry(key.clone()).or_insert(old);
                 set(&mut platter.rows, key.clone(), value.clone());
