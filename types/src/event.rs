@@ -52,6 +52,8 @@ pub enum EventKind {
     CertificateEnded,
     /// A node was revoked here, or this node itself.
     Revoked,
+    /// This node's database was damaged, and was made again from what could be read of it.
+    Rebuilt,
     /// Bad input was refused.
     Rejected,
 }

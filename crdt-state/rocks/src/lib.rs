@@ -6,8 +6,10 @@
 //!
 //! A [`RocksStore`] and the readers that it gives are handles of one open database.
 
+mod damaged;
 mod options;
 
+pub use damaged::open_damaged;
 pub use options::Options;
 
 use holm_state::{Batch, StoreError, StoreRead, StoreWrite, Table};
@@ -34,8 +36,29 @@ impl RocksStore {
     /// # Errors
     /// Another process has it open, it is corrupt, or the disk failed.
     pub fn open(path: &Path, options: Options) -> Result<RocksStore, StoreError> {
+        if damaged::has_lost_its_beginning(path) {
+            return Err(StoreError::Corrupt("the file CURRENT is missing".into()));
+        }
         let (database, families) = options.build();
-        Db::open_cf_descriptors(&database, path, families).map(|db| RocksStore(Arc::new(db))).map_err(store_error)
+        match Db::open_cf_descriptors(&database, path, families) {
+            Ok(db) => Ok(RocksStore(Arc::new(db))),
+            // A file that the database names is gone.
+            Err(error) if error.kind() == ErrorKind::IOError && error.to_string().contains("No such file") => {
+                Err(StoreError::Corrupt(error.to_string()))
+            }
+            Err(error) => Err(store_error(error)),
+        }
+    }
+
+    /// Opens a database to read it as it is now, also while another process has it open.
+    ///
+    /// # Errors
+    /// It is corrupt, the disk failed, or the other process has just changed its files: try again.
+    pub fn open_read_only(path: &Path) -> Result<RocksStore, StoreError> {
+        // Files that the other process removes meanwhile must be open already.
+        let (database, families) = Options { open_files: -1, ..Options::default() }.build();
+        let opened = Db::open_cf_descriptors_read_only(&database, path, families, false);
+        opened.map(|db| RocksStore(Arc::new(db))).map_err(store_error)
     }
 
     /// A handle that reads.
@@ -74,20 +97,18 @@ impl StoreRead for RocksStore {
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let start = after.filter(|after| *after >= prefix).unwrap_or(prefix);
         let family = self.family(table)?;
-        let rows = self.0.iterator_cf(&family, IteratorMode::From(start, Direction::Forward));
+        let mut rows = self.0.iterator_cf(&family, IteratorMode::From(start, Direction::Forward));
         let mut found = Vec::new();
-        for row in rows {
+        // No row is read beyond those that are asked for: it may be one that cannot be.
+        while found.len() < limit {
+            let Some(row) = rows.next() else { break };
             let (key, value) = row.map_err(store_error)?;
             if !key.starts_with(prefix) {
                 break;
             }
-            if after == Some(&*key) {
-                continue;
+            if after != Some(&*key) {
+                found.push((key.into_vec(), value.into_vec()));
             }
-            if found.len() >= limit {
-                break;
-            }
-            found.push((key.into_vec(), value.into_vec()));
         }
         Ok(found)
     }

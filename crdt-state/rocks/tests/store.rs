@@ -1,7 +1,8 @@
 //! The store keeps what it is given, in order, over a reopening.
 
 use holm_state::{Batch, StoreError, StoreRead, StoreWrite, Table};
-use holm_state_rocks::{Options, RocksStore};
+use holm_state_rocks::{Options, RocksStore, open_damaged};
+use std::collections::BTreeSet;
 
 fn put(table: Table, key: &str, value: Option<&str>) -> (Table, Vec<u8>, Option<Vec<u8>>) {
     (table, key.into(), value.map(Into::into))
@@ -50,13 +51,75 @@ fn a_second_opening_says_that_it_is_in_use() {
     assert!(matches!(RocksStore::open(dir.path(), Options::default()), Err(StoreError::Locked(_))));
 }
 
+/// A database with rows in files and in its log.
+fn filled(dir: &tempfile::TempDir) {
+    for round in 0..3 {
+        let mut store = open(dir);
+        let row = |n| put(Table::Changes, &format!("{round}-{n:03}"), Some(&"x".repeat(1000)));
+        store.write(&Batch { puts: (0..300).map(row).collect(), sync: true }).unwrap();
+    }
+}
+
+fn files(dir: &tempfile::TempDir, matching: fn(&str) -> bool) -> Vec<std::path::PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| matching(&path.file_name().unwrap().to_string_lossy()))
+        .collect();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn keys(store: &RocksStore) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    let mut after: Option<Vec<u8>> = None;
+    while let Ok(page) = store.scan(Table::Changes, b"", after.as_deref(), 1) {
+        let Some((key, _)) = page.into_iter().next() else { break };
+        found.insert(key.clone());
+        after = Some(key);
+    }
+    found
+}
+
 #[test]
-fn a_damaged_database_is_said_to_be_corrupt() {
+fn a_damaged_database_is_said_to_be_corrupt_and_can_be_read() {
+    type Damage = fn(&tempfile::TempDir);
+    let damages: [(&str, Damage, usize); 5] = [
+        ("CURRENT is rubbish", |dir| std::fs::write(dir.path().join("CURRENT"), b"rubbish\n").unwrap(), 900),
+        ("CURRENT is empty", |dir| std::fs::write(dir.path().join("CURRENT"), b"").unwrap(), 900),
+        ("CURRENT is gone", |dir| std::fs::remove_file(dir.path().join("CURRENT")).unwrap(), 900),
+        (
+            "a manifest is gone",
+            |dir| files(dir, |n| n.starts_with("MANIFEST")).iter().for_each(|f| std::fs::remove_file(f).unwrap()),
+            900,
+        ),
+        ("a table is gone", |dir| std::fs::remove_file(&files(dir, |n| n.ends_with(".sst"))[0]).unwrap(), 300),
+    ];
+    for (what, damage, left) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        filled(&dir);
+        damage(&dir);
+        let opened = RocksStore::open(dir.path(), Options::default());
+        assert!(matches!(opened, Err(StoreError::Corrupt(_))), "{what}: {opened:?}");
+        let parts = open_damaged(dir.path()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let found: BTreeSet<Vec<u8>> = parts.iter().flat_map(keys).collect();
+        let found = found.len();
+        assert!(found >= left, "{what}: {found} rows are left");
+    }
+}
+
+#[test]
+fn a_database_is_read_while_another_handle_writes() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open(&dir));
-    std::fs::write(dir.path().join("CURRENT"), b"rubbish\n").unwrap();
-    assert!(matches!(
-        RocksStore::open(dir.path(), Options::default()),
-        Err(StoreError::Corrupt(_) | StoreError::Io(_))
-    ));
+    filled(&dir);
+    let mut writer = open(&dir);
+    writer.write(&Batch { puts: vec![put(Table::Heads, "new", Some("1"))], sync: true }).unwrap();
+    let reader = RocksStore::open_read_only(dir.path()).unwrap();
+    assert_eq!(reader.get(Table::Heads, b"new").unwrap(), Some(b"1".to_vec()));
+    assert_eq!(keys(&reader).len(), 900);
+    writer.write(&Batch { puts: vec![put(Table::Heads, "newer", Some("1"))], sync: true }).unwrap();
+    drop(writer);
+    assert_eq!(reader.get(Table::Heads, b"newer").unwrap(), None, "it is read as it was");
+    assert_eq!(keys(&reader).len(), 900);
 }

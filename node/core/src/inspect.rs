@@ -1,7 +1,7 @@
 //! What a node lets its surroundings look at, beside its effects: for judges and reports. Nothing
 //! here changes anything.
 
-use crate::Node;
+use crate::{Config, Node};
 use holm_types::{
     ActorId, DocId, NodeId,
     view::{AppView, NodeView},
@@ -35,6 +35,16 @@ impl Node {
     /// What is held of a document: the last sequence of each actor.
     pub fn vector(&self, doc: &DocId) -> Vec<(ActorId, u64)> {
         self.state.vector(doc)
+    }
+
+    /// What it was opened with; the incarnation is the one that it was given, not one that it went on to.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What was found damaged in its store: it must not go on.
+    pub fn damage(&self) -> Option<&str> {
+        self.state.damage()
     }
 
     /// How much waits in it.

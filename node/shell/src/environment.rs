@@ -19,6 +19,12 @@ pub fn wall() -> Wall {
     Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The date in the name of a file: names sort as the dates do.
+pub fn stamp() -> String {
+    let now = i64::try_from(wall().0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    now.unwrap_or_default().strftime("%Y%m%d-%H%M%S-%3f").to_string()
+}
+
 fn start() -> Duration {
     *START.get_or_init(boot_clock)
 }

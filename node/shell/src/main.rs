@@ -1,5 +1,6 @@
 //! The `holm` binary: a node, and the command line that talks to one.
 
+mod backup;
 mod cli;
 mod daemon;
 mod data_dir;

@@ -120,9 +120,12 @@ impl State {
             self.counters.add(name, 1);
         }
         // A failing store says nothing about the change: anti-entropy will bring it again.
-        if !matches!(refusal, Refusal::Local(_)) {
-            self.counters.add("refused", 1);
-            self.quarantine.add(&mut self.overlay, change, &why, now);
+        match refusal {
+            Refusal::Local(error) => self.note_damage(error),
+            _ => {
+                self.counters.add("refused", 1);
+                self.quarantine.add(&mut self.overlay, change, &why, now);
+            }
         }
         Outcome::Refused(why)
     }

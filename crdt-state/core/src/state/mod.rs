@@ -74,6 +74,7 @@ pub struct State {
     changed: BTreeSet<DocId>,
     changed_members: BTreeSet<NodeId>,
     counters: Counters,
+    damage: Option<String>,
 }
 
 impl State {
@@ -197,6 +198,18 @@ impl State {
     /// What was refused, dropped or odd since the state was opened, by name.
     pub fn counters(&self) -> &BTreeMap<&'static str, u64> {
         self.counters.all()
+    }
+
+    /// What was found damaged in the store since the state was opened. Whatever is read of that document from
+    /// now on is in doubt: the store has to be rebuilt ([`crate::salvage`]).
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    fn note_damage(&mut self, error: &StateError) {
+        if error.is_damage() {
+            self.damage.get_or_insert_with(|| error.to_string());
+        }
     }
 
     /// Documents held.

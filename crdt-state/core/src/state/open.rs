@@ -58,6 +58,7 @@ impl State {
             changed: BTreeSet::new(),
             changed_members: BTreeSet::new(),
             counters: Counters::default(),
+            damage: None,
         };
         state.read_documents()?;
         state.recall_revocations();

@@ -43,7 +43,17 @@ impl State {
         ops: Vec<(String, Option<Value>)>,
         now: Wall,
     ) -> Result<SignedChange, StateError> {
-        let mut ops = ops;
+        let written = self.author(scope, doc, ops, now);
+        written.inspect_err(|error| self.note_damage(error))
+    }
+
+    fn author(
+        &mut self,
+        scope: &Scope,
+        doc: DocId,
+        mut ops: Vec<(String, Option<Value>)>,
+        now: Wall,
+    ) -> Result<SignedChange, StateError> {
         self.introduce_self(scope, &doc, &mut ops)?;
         check_ops(&doc, &ops)?;
         self.avoid_reuse(&doc)?;

@@ -16,7 +16,7 @@ use holm_types::{
     view::Liveness,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -66,7 +66,8 @@ pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
     let settings = context.data_dir.settings()?;
     let chain = settings.chain()?;
     let claims = chain.verify(&settings.mesh)?;
-    let checks = own(claims, environment::wall().seconds(), crate::daemon::shim_path().is_ok());
+    let mut checks = own(claims, environment::wall().seconds(), crate::daemon::shim_path().is_ok());
+    checks.extend(damaged(&crate::daemon::database::aside(&context.data_dir)));
     let mut report = Report { checks, counters: BTreeMap::new(), reach: None };
     match context.connect(&args.target).await {
         Ok(client) => {
@@ -109,6 +110,15 @@ fn own(claims: &Claims, now: u64, shim: bool) -> Vec<Check> {
         Check::new("certificate", !late, said, RENEW),
         Check::new("supervisor", shim, if shim { "holm-shim is in its place" } else { "holm-shim is missing" }, beside),
     ]
+}
+
+/// Damaged databases that the node set aside.
+fn damaged(aside: &[PathBuf]) -> Option<Check> {
+    let last = aside.last()?;
+    let said =
+        format!("was damaged, and was made again from what could be read: the damaged one is {}", last.display());
+    const LOOK: &str = "look whether the disk is failing (dmesg, smartctl); then remove that folder";
+    Some(Check::new("database", false, said, LOOK))
 }
 
 fn rough(left: std::time::Duration) -> String {

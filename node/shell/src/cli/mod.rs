@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which function does it.
 
+mod backup;
 mod certs;
 mod client;
 mod doctor;
@@ -87,6 +88,10 @@ enum Command {
     /// Certificates: who is a member, and until when.
     #[command(subcommand)]
     Cert(CertCommand),
+    /// Write what this node is and holds to one file; the node may run.
+    Backup(backup::Backup),
+    /// Make the data folder of a node that is gone for good again, from its backup.
+    Restore(backup::Restore),
     /// Check this node and explain what is wrong.
     Doctor(doctor::Doctor),
     /// Print the version.
@@ -195,6 +200,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Node(NodeCommand::Ls(args)) => inspect::nodes(&context, args).await,
         Command::Cert(CertCommand::Ls(args)) => certs::list(&context, args).await,
         Command::Cert(CertCommand::Revoke(args)) => certs::revoke(&context, args).await,
+        Command::Backup(args) => backup::write(&context, &args),
+        Command::Restore(args) => backup::restore(&context, &args),
         Command::Doctor(args) => doctor::doctor(&context, args).await,
         Command::Version => inspect::version(&context),
     }

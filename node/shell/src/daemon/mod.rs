@@ -11,6 +11,7 @@
 
 mod backend;
 mod certificate;
+pub mod database;
 mod disk;
 mod inbox;
 mod interface;
@@ -31,7 +32,7 @@ use backend::NodeBackend;
 use certificate::Keeper;
 use holm_exec::{Runner, RunnerConfig};
 use holm_mesh_net::{NetConfig, ReachConfig};
-use holm_node_core::{Config, Node};
+use holm_node_core::Config;
 use holm_types::Incarnation;
 use inbox::Inbox;
 use logs::Logs;
@@ -55,24 +56,22 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let (inbox, inputs) = mpsc::channel(INBOX);
     let (work, asker) = Inbox::new(inputs);
 
-    let db = dir.join("db");
-    let (store, incarnation) = disk::open(&db)?;
-    let config = Config { incarnation, ..config };
     let me = config.key.node_id();
     let (runner, runner_events, found) = start_runner(dir, &config, &mut tasks).await?;
+    let found: Vec<_> = found.into_iter().map(runner::found).collect();
+    let mut effects = Vec::new();
+    let (store, node) = database::open(dir, &config, &found, &mut effects)?;
+    let config = node.config().clone();
     let network = start_network(dir, &config, &args, &mut tasks).await?;
     let watchers = Arc::new(Watchers::default());
     let outlets = Outlets {
         net: network.handle.clone(),
         runner: runner.clone(),
-        disk: disk::start_writer(store.clone(), &db, inbox.clone(), &mut tasks)?,
+        disk: disk::start_writer(store, &dir.join("db"), inbox.clone(), &mut tasks)?,
         verify: disk::start_verifier(config.mesh, inbox.clone())?,
         watchers: watchers.clone(),
         certificate: Keeper::new(dir.clone(), config.key.clone(), inbox.clone()),
     };
-    let mut effects = Vec::new();
-    let found = found.into_iter().map(runner::found).collect();
-    let node = Node::open(config, Box::new(store.reader()), found, environment::now(), &mut effects)?;
     let logs = Logs::new(runner.clone(), asker.clone(), outlets.net.clone(), me);
     tasks.spawn(logs::serve(network.streams, logs.clone()));
     net::forward(network.events, (network.enrolments, network.renewals), &inbox, &mut tasks);
@@ -102,7 +101,10 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let _ = tokio::time::timeout(DRAIN, looping.join_next()).await;
     let _ = std::fs::remove_file(dir.join("rpc.addr"));
     match failed {
-        Some(error) => Err(error),
+        Some(error) => {
+            error.downcast_ref().into_iter().for_each(|damage| database::mark_damaged(dir, damage));
+            Err(error)
+        }
         None => Ok(ExitCode::SUCCESS),
     }
 }

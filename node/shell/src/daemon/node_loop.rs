@@ -2,6 +2,7 @@
 
 use super::{
     certificate::Keeper,
+    database::Damaged,
     disk::Outbox,
     inbox::{Inbox, Reply, Turn, Work},
     watchers::Watchers,
@@ -110,7 +111,7 @@ impl Loop {
     /// Runs until it is told to stop.
     ///
     /// # Errors
-    /// The disk failed, or another process has this node's identity.
+    /// The disk failed or is damaged, or another process has this node's identity.
     pub async fn run(mut self, stop: CancellationToken) -> Result<()> {
         loop {
             if !self.carry_out().await {
@@ -128,6 +129,9 @@ impl Loop {
             }
             self.check_identity()?;
             self.node.settle(environment::now(), &mut self.effects);
+            if let Some(what) = self.node.damage() {
+                return Err(Damaged(what.to_owned()).into());
+            }
         }
     }
 
