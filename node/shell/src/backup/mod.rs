@@ -10,12 +10,7 @@ use holm_state::{Kept, Rebuild, Rebuilt, StoreError, salvage};
 use holm_state_rocks::RocksStore;
 use holm_types::{Label, MeshId, NodeId, Wall};
 use serde::Serialize;
-use std::{
-    fs,
-    io::BufWriter,
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::{fs, io::BufWriter, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 /// What makes the node itself. The authority's key is not among it: it is kept offline, in one place.
 const FILES: [&str; 2] = ["identity.key", "node.json"];
