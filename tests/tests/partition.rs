@@ -14,6 +14,7 @@ fn main() {
     Suite::new()
         .lab("both sides of a cut work on and a heal disturbs nothing", both_sides_work_on)
         .lab("two edits of one app on two sides both hold", two_edits_both_hold)
+        .lab("two edits of one field on two sides are told as a conflict", a_collision_is_told)
         .run()
 }
 
@@ -115,6 +116,50 @@ fn two_edits_both_hold(scene: &Scene) -> Result<()> {
             let plan: serde_json::Value =
                 serde_json::from_str(&node.ok_with(&["plan", "-f", "-", "-o", "json"], &planned)?)?;
             ensure!(plan["changed"] == false, "{} would still change something: {plan}", node.name());
+        }
+        Ok(())
+    })
+}
+
+fn a_collision_is_told(scene: &Scene) -> Result<()> {
+    let mesh = five_nodes(scene)?;
+    let (cloud, till) = (mesh.node("cloud-1"), mesh.node("till-1"));
+    cloud.apply(&service("shared", 1, Some("shop")))?;
+    till.wait_running("shared", 1)?;
+
+    mesh.lab()?.cut("cloud", "shop")?;
+    // Each side's guard holds: neither can know of the other.
+    let guarded = ["apply", "-f", "-", "--expected-revision", "1"];
+    cloud.ok_with(&guarded, &service("shared", 2, Some("shop")))?;
+    till.ok_with(&guarded, &service("shared", 3, Some("shop")))?;
+    ensure!(!till.ok(&["events"])?.contains("conflict"), "there is nothing to tell yet");
+    mesh.lab()?.heal()?;
+    mesh.wait_converged()?;
+
+    let mut told = BTreeSet::new();
+    for node in mesh.nodes() {
+        let status: serde_json::Value = node.json(&["status", "shared"])?;
+        let conflicts = status["conflicts"].as_array().cloned().unwrap_or_default();
+        ensure!(conflicts.len() == 1 && conflicts[0]["field"] == "replicas", "{}: {status}", node.name());
+        let writers = conflicts[0]["writers"].to_string();
+        ensure!(writers.contains("cloud-1") && writers.contains("till-1"), "{}: {writers}", node.name());
+        let lines = node.ok(&["events", "-o", "json"])?;
+        let events = lines.lines().map(serde_json::from_str).collect::<Result<Vec<serde_json::Value>, _>>()?;
+        let of_it: Vec<String> =
+            events.iter().filter(|e| e["kind"] == "conflict").map(|e| e["detail"].to_string()).collect();
+        ensure!(of_it.len() == 1, "{} told it {} times: {of_it:?}", node.name(), of_it.len());
+        told.extend(of_it);
+    }
+    let said = told.first().cloned().unwrap_or_default();
+    let both = said.contains("cloud-1") && said.contains("till-1") && said.contains('2') && said.contains('3');
+    ensure!(told.len() == 1 && both, "every node says the same: {told:?}");
+
+    till.ok(&["scale", "shared", "1"])?;
+    mesh.wait_converged()?;
+    eventually("an edit that saw both settles it", SOON, || {
+        for node in mesh.nodes() {
+            let status: serde_json::Value = node.json(&["status", "shared"])?;
+            ensure!(status["conflicts"].as_array().is_none_or(Vec::is_empty), "{}: {status}", node.name());
         }
         Ok(())
     })

@@ -14,6 +14,8 @@ pub enum EventKind {
     Accepted,
     /// An app was removed here.
     Removed,
+    /// Edits of an app that did not see each other were merged: of one field one value holds, and others are lost.
+    Conflict,
     /// This node gave a slot to a node.
     Assigned,
     /// This node refused an assignment.

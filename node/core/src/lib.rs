@@ -24,6 +24,7 @@
 mod apply;
 mod certs;
 mod config;
+mod conflicts;
 mod enrol;
 mod fencing;
 mod finding;

@@ -3,6 +3,7 @@
 use crate::{
     Config, Effect, Found, Input,
     apply::Asked,
+    conflicts::Told,
     journal::Journal,
     lease::{self, Guard, Holder},
     merging::Merging,
@@ -120,6 +121,7 @@ pub struct Node {
     pub(crate) reads_only: bool,
     /// Newer certificates of connected peers.
     pub(crate) renewed_peers: Vec<CertChain>,
+    pub(crate) told_conflicts: Told,
 }
 
 impl Node {
@@ -175,11 +177,13 @@ impl Node {
             renew_at: now.mono,
             reads_only: false,
             renewed_peers: Vec::new(),
+            told_conflicts: Told::new(),
             claims,
             state,
             config,
         };
         node.recall_chain(out);
+        node.recall_conflicts();
         node.reads_only = node.may_write(now).is_err();
         node.describe_self(now)?;
         node.recall_peers(now.mono);
@@ -248,7 +252,7 @@ impl Node {
     /// next batches to verify and persist.
     pub fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.notice_stall(now);
-        self.note_changes(now);
+        self.note_changes(now, out);
         self.follow_revocations(now, out);
         out.extend(self.new_topics.drain(..).map(Effect::Subscribe));
         out.extend(self.renewed_peers.drain(..).map(Effect::PeerRenewed));
@@ -260,11 +264,11 @@ impl Node {
         self.retry_postponed(now, out);
         self.decide(now, out);
         self.note_steady(now);
-        self.note_changes(now);
+        self.note_changes(now, out);
         self.reconcile(now, out);
         self.keep_leases(now, out);
         self.flush_statuses(now);
-        self.note_changes(now);
+        self.note_changes(now, out);
         self.verify_next(out);
         self.journal.seal(&mut self.state, out);
     }
@@ -302,13 +306,14 @@ impl Node {
     }
 
     /// Documents that changed make the views that depend on them stale.
-    fn note_changes(&mut self, now: Now) {
+    fn note_changes(&mut self, now: Now, out: &mut Vec<Effect>) {
         let changed = self.state.drain_changed();
         if changed.is_empty() {
             return;
         }
         self.note_members(now.mono);
         self.note_renewed_peers();
+        self.tell_conflicts(now.wall, &changed, out);
         self.local_dirty = true;
         self.deciding.request(now.mono);
     }
