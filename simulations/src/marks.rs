@@ -44,6 +44,9 @@ pub const ALL: &[&str] = &[
     "a certificate was renewed",
     "a certificate is renewed at a gate",
     "a node only reads, since its certificate has ended",
+    "tasks of an app that was removed are collected",
+    "tasks that were collected come from a node that was away",
+    "a life of an app that had ended goes on",
 ];
 
 #[cfg(test)]

@@ -45,22 +45,43 @@ impl Tree {
             path.push(branch);
             branch = branch.child(branch.nibble(doc));
         }
-        let mut below = self.build(branch);
+        let below = self.build(branch);
+        self.root = self.update(path, doc, below);
+    }
+
+    fn remove(&mut self, doc: &DocId) {
+        if self.docs.remove(&Branch::key(doc)).is_none() {
+            return;
+        }
+        let mut path = Vec::new();
+        let mut branch = Branch::ROOT;
+        while self.inner.contains_key(&branch) {
+            if self.of(&branch).take(LEAF + 1).count() <= LEAF {
+                self.undivide(branch, doc);
+                break;
+            }
+            path.push(branch);
+            branch = branch.child(branch.nibble(doc));
+        }
+        self.root = self.update(path, doc, self.leaf(&branch));
+    }
+
+    /// A branch of which too few are left; what is divided below it held all of them, so `doc` as well.
+    fn undivide(&mut self, mut branch: Branch, doc: &DocId) {
+        while self.inner.remove(&branch).is_some() {
+            branch = branch.child(branch.nibble(doc));
+        }
+    }
+
+    /// Takes a new digest of what is below `path` up to the root; gives the root's.
+    fn update(&mut self, path: Vec<Branch>, doc: &DocId, mut below: DocDigest) -> DocDigest {
         for parent in path.into_iter().rev() {
             if let Some(children) = self.inner.get_mut(&parent) {
                 children[parent.nibble(doc)] = below;
                 below = digest_of(children);
             }
         }
-        self.root = below;
-    }
-
-    /// Rare, so the whole tree is built anew.
-    fn remove(&mut self, doc: &DocId) {
-        if self.docs.remove(&Branch::key(doc)).is_some() {
-            self.inner.clear();
-            self.root = self.build(Branch::ROOT);
-        }
+        below
     }
 
     /// The digest of a branch that is not divided yet, and is now if it has to be.
@@ -197,6 +218,7 @@ mod tests {
             gone.iter().for_each(|id| one.set(&Scope::Mesh, &DocId(**id), [9; 16]));
             gone.iter().for_each(|id| one.remove(&Scope::Mesh, &DocId(**id)));
             prop_assert_eq!(one.root(&Scope::Mesh), two.root(&Scope::Mesh));
+            prop_assert_eq!(&one.0.get(&Scope::Mesh).map(|t| &t.inner), &two.0.get(&Scope::Mesh).map(|t| &t.inner));
             prop_assert_eq!(one.scopes(), two.scopes());
         }
 

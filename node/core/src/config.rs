@@ -31,6 +31,8 @@ pub struct Config {
     pub healer: healer::Config,
     /// Time between two rounds of anti-entropy with some peer.
     pub repair_every: Duration,
+    /// How long what is known of the tasks of a removed app is kept.
+    pub keep_removed: Duration,
     /// Tasks on this node, at most.
     pub max_tasks: u32,
     /// Time that a task has between TERM and KILL.

@@ -2,6 +2,7 @@
 //! here changes anything.
 
 use crate::{Config, Node};
+use holm_state::TasksOf;
 use holm_types::{
     ActorId, DocId, NodeId,
     view::{AppView, NodeView},
@@ -45,6 +46,11 @@ impl Node {
     /// What was found damaged in its store: it must not go on.
     pub fn damage(&self) -> Option<&str> {
         self.state.damage()
+    }
+
+    /// Whose tasks a document held that this node has deleted.
+    pub fn collected(&self, doc: &DocId) -> Option<&TasksOf> {
+        self.state.collected(doc)
     }
 
     /// How much waits in it.

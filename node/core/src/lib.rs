@@ -23,6 +23,7 @@
 
 mod apply;
 mod certs;
+mod collecting;
 mod config;
 mod conflicts;
 mod enrol;

@@ -3,6 +3,7 @@
 use crate::{
     Config, Effect, Found, Input,
     apply::Asked,
+    collecting::Collecting,
     conflicts::Told,
     journal::Journal,
     lease::{self, Guard, Holder},
@@ -122,6 +123,7 @@ pub struct Node {
     /// Newer certificates of connected peers.
     pub(crate) renewed_peers: Vec<CertChain>,
     pub(crate) told_conflicts: Told,
+    pub(crate) collecting: Collecting,
 }
 
 impl Node {
@@ -178,6 +180,7 @@ impl Node {
             reads_only: false,
             renewed_peers: Vec::new(),
             told_conflicts: Told::new(),
+            collecting: Collecting::default(),
             claims,
             state,
             config,
@@ -268,6 +271,7 @@ impl Node {
         self.reconcile(now, out);
         self.keep_leases(now, out);
         self.flush_statuses(now);
+        self.collect_ended(now);
         self.note_changes(now, out);
         self.verify_next(out);
         self.journal.seal(&mut self.state, out);
@@ -297,6 +301,7 @@ impl Node {
             self.tasks.deadline(),
             self.lease_deadline(),
             self.postponed.deadline(),
+            self.collecting.deadline(),
             self.renewal_deadline(),
             local,
         ]

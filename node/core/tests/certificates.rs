@@ -118,6 +118,7 @@ impl World {
             liveness: Default::default(),
             healer: Default::default(),
             repair_every: Duration::from_secs(10),
+            keep_removed: Duration::from_secs(600),
             max_tasks: 10,
             grace: Duration::from_secs(1),
         };

@@ -30,6 +30,8 @@ use std::{
 /// Virtual 2026-01-01.
 pub(crate) const EPOCH_MS: u64 = 1_767_225_600_000;
 /// Where the shell counts its starts (`node/shell`, `daemon/disk.rs`).
+/// Short, so that runs of a minute see tasks of removed apps being forgotten.
+const KEEP_REMOVED: Duration = Duration::from_secs(15);
 const INCARNATION_KEY: &[u8] = b"incarnation";
 
 /// One end of a connection.
@@ -247,6 +249,7 @@ fn configure(authority: &KeyPair, plan: &PlannedHost, seed: u64) -> Result<Confi
         liveness: Default::default(),
         healer: Default::default(),
         repair_every: Duration::from_secs(10),
+        keep_removed: KEEP_REMOVED,
         max_tasks: 250,
         grace: GRACE,
     })

@@ -69,6 +69,7 @@ fn open(n: usize, authority: &KeyPair, disk: &MemStore, now: Now, out: &mut Vec<
         liveness: Default::default(),
         healer: Default::default(),
         repair_every: Duration::from_secs(2),
+        keep_removed: Duration::from_secs(5),
         max_tasks: 1_000,
         grace: Duration::from_secs(1),
     };

@@ -65,6 +65,22 @@ impl Views {
         std::mem::take(&mut self.bad)
     }
 
+    /// Whose tasks a document holds, if it has said so.
+    pub(crate) fn tasks_of(&self, doc: &DocId) -> Option<&TasksOf> {
+        self.tasks.get(doc)
+    }
+
+    /// The tasks documents of all lives of an app.
+    pub(crate) fn all_tasks_of(&self, app: &DocId) -> impl Iterator<Item = &DocId> {
+        self.groups.range((*app, 0, 0)..=(*app, u64::MAX, u32::MAX)).flat_map(|(_, docs)| docs)
+    }
+
+    /// Whether the life of the app has ended that these tasks belong to.
+    pub(crate) fn has_ended(&self, of: &TasksOf) -> bool {
+        let app = self.apps.get(&of.app);
+        app.is_some_and(|app| of.generation < app.generation || (of.generation == app.generation && !app.live))
+    }
+
     /// An app's document changed.
     pub(crate) fn update_app(&mut self, source: Source<'_>, doc: &DocId) {
         let old = self.apps.remove(doc);

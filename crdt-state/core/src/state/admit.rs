@@ -44,6 +44,10 @@ type Written = Vec<(String, Vec<Register>)>;
 impl State {
     /// Takes in a change whose signature has been verified ([`crate::verify_batch`]).
     pub fn apply(&mut self, change: SignedChange, now: Wall) -> Outcome {
+        if self.is_late(&change) {
+            self.release(now);
+            return Outcome::Known;
+        }
         match self.admit(&change) {
             Ok(Verdict::Applied) => {
                 if change.change.time > now.after(FUTURE).0 {
@@ -92,6 +96,9 @@ impl State {
     pub(super) fn release(&mut self, now: Wall) -> usize {
         let mut released = 0;
         while let Some(orphan) = self.orphans.pop_ready() {
+            if self.is_late(&orphan) {
+                continue;
+            }
             match self.admit(&orphan) {
                 Ok(Verdict::Applied) => {
                     self.notice_own(&orphan);
@@ -144,6 +151,7 @@ impl State {
 
     pub(super) fn begin_incarnation(&mut self, incarnation: Incarnation) {
         self.actor = ActorId::new(&self.me, incarnation);
+        self.ended.spent.clear();
         self.overlay.put(Table::Local, layout::INCARNATION.to_vec(), Some(incarnation.0.to_be_bytes().to_vec()));
         self.overlay.need_sync();
     }
@@ -283,7 +291,6 @@ impl State {
             }
         }
         let head_row = layout::head_row(entity)?;
-        self.digests.set(&entity.scope, &doc, entity.digest(&doc));
         self.authors.insert(actor, signed.author);
 
         let log_row = layout::change_row(signed.change.start_op, encoded);
@@ -297,6 +304,7 @@ impl State {
             self.learn(chain)?;
         }
         self.reduce(signed, &keys);
+        self.note_digest(&doc);
         self.counters.add("applied", 1);
         self.orphans.wake(&Want::Change(signed.hash));
         match doc.kind() {

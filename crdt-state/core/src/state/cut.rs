@@ -188,6 +188,7 @@ impl State {
             kept.iter().chain(&cut).flat_map(|signed| &signed.change.ops).map(|op| op.key.clone()).collect();
         self.rewrite(doc, &kept, &keys)?;
         self.reduce_again(doc, &keys);
+        self.note_digest(doc);
         self.overlay.need_sync();
         Ok(())
     }
@@ -224,10 +225,10 @@ impl State {
         if kept.is_empty() {
             self.overlay.put(Table::Heads, doc.0.to_vec(), None);
             self.digests.remove(&entity.scope, doc);
+            self.ended.forget(doc);
             return Ok(());
         }
         self.overlay.put(Table::Heads, doc.0.to_vec(), Some(layout::head_row(&entity)?));
-        self.digests.set(&entity.scope, doc, entity.digest(doc));
         self.docs.insert(*doc, entity);
         self.cache.put(*doc, document);
         Ok(())

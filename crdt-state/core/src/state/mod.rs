@@ -2,12 +2,14 @@
 
 mod admit;
 mod cut;
+mod ended;
 mod open;
 mod repair;
 mod write;
 
 pub use cut::revocation_ops;
 
+use self::ended::Ended;
 use crate::{
     authority::may_deploy,
     cache::Cache,
@@ -75,6 +77,7 @@ pub struct State {
     changed_members: BTreeSet<NodeId>,
     counters: Counters,
     damage: Option<String>,
+    ended: Ended,
 }
 
 impl State {

@@ -1,7 +1,7 @@
 //! Opening: what stays in memory is read back from the rows that hold it. No document is
 //! loaded and no change is replayed.
 
-use super::State;
+use super::{State, ended::Ended};
 use crate::{
     cache::Cache,
     counters::Counters,
@@ -59,6 +59,7 @@ impl State {
             changed_members: BTreeSet::new(),
             counters: Counters::default(),
             damage: None,
+            ended: Ended::default(),
         };
         state.read_documents()?;
         state.recall_revocations();
@@ -117,6 +118,8 @@ impl State {
             }
         }
         self.counters.add("bad_views", bad + self.views.take_bad());
+        let apps: Vec<DocId> = self.views.apps().keys().copied().collect();
+        apps.iter().for_each(|app| self.note_digest(app));
     }
 
     fn read_incarnation(&mut self) -> Result<(), StateError> {

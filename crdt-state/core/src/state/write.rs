@@ -107,6 +107,9 @@ impl State {
     /// Never writes under a sequence number that the log knows: a writer that comes back with
     /// old heads goes on as a new incarnation.
     fn avoid_reuse(&mut self, doc: &DocId) -> Result<(), StateError> {
+        if self.ended.spent.contains(doc) {
+            self.begin_incarnation(self.actor.incarnation().beyond(self.actor.incarnation()));
+        }
         loop {
             let tip = self.docs.get(doc).and_then(|entity| entity.tips.get(&self.actor));
             let next = layout::change_key(doc, &self.actor, tip.map_or(0, |tip| tip.seq) + 1);

@@ -9,8 +9,9 @@ use holm_types::{
     change::{SignedChange, Value, keys_of},
     keys::KeyPair,
     manifest::{Format, Manifest},
-    view::{Placement, TaskState, TaskStatus},
+    view::{AppView, Placement, TaskState, TaskStatus},
 };
+use std::collections::BTreeMap;
 
 pub const NOW: Wall = Wall(1_790_000_000_000);
 
@@ -119,7 +120,14 @@ impl Peer {
             digests: scopes.iter().map(|scope| s.digest(scope)).collect(),
             registers: docs.iter().map(|doc| (*doc, s.registers(doc).unwrap().clone())).collect(),
             vectors: docs.iter().map(|doc| s.vector(doc)).collect(),
-            apps: format!("{:?}", s.apps()),
+            // What is known of tasks that have ended is each node's own business.
+            apps: format!(
+                "{:?}",
+                s.apps()
+                    .values()
+                    .map(|app| if app.live { app.clone() } else { AppView { slots: BTreeMap::new(), ..app.clone() } })
+                    .collect::<Vec<_>>()
+            ),
         }
     }
 }

@@ -162,6 +162,9 @@ pub struct Up {
     /// Do not ask the router to lead a port here.
     #[arg(long, env = "HOLM_NO_UPNP")]
     pub no_upnp: bool,
+    /// How long to keep what is known of the tasks of an app that was removed.
+    #[arg(long, env = "HOLM_KEEP_REMOVED", value_name = "TIME", default_value = "10m", value_parser = read::duration)]
+    pub keep_removed: std::time::Duration,
     /// Where others can dial this node, when it cannot know: behind a load balancer or a forwarded port (a
     /// multiaddress; may be given several times).
     #[arg(long, env = "HOLM_ADVERTISE", value_name = "MULTIADDR", value_delimiter = ',')]

@@ -50,7 +50,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the node until it is told to stop. Its tasks go on without it.
 pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
-    let config = configure(dir)?;
+    let config = configure(dir, &args)?;
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     let (inbox, inputs) = mpsc::channel(INBOX);
@@ -109,7 +109,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     }
 }
 
-fn configure(dir: &DataDir) -> Result<Config> {
+fn configure(dir: &DataDir, args: &Up) -> Result<Config> {
     let settings = dir.settings()?;
     let key = dir.identity()?;
     let chain = settings.chain()?;
@@ -131,6 +131,7 @@ fn configure(dir: &DataDir) -> Result<Config> {
         liveness: Default::default(),
         healer: Default::default(),
         repair_every: Duration::from_secs(10),
+        keep_removed: args.keep_removed,
         max_tasks: 250,
         grace: GRACE,
     })
