@@ -80,6 +80,8 @@ fn history(steps: Vec<(u8, Step)>) -> (Vec<Peer>, Vec<SignedChange>) {
     (peers, said.concat())
 }
 
+// Tasks of an app that seems to have been removed are not taken. Should an edit turn up that the removal had not
+// seen, they come again, by repair: so what is delivered here is delivered once more.
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -90,7 +92,7 @@ proptest! {
     ) {
         let (mut peers, changes) = history(steps);
         for peer in &mut peers {
-            for change in changes.iter().rev() {
+            for change in changes.iter().rev().chain(&changes) {
                 peer.receive(change);
             }
             prop_assert_eq!(peer.state.orphan_count(), 0);
@@ -115,7 +117,7 @@ proptest! {
         for n in 0..3 {
             late.state.add_member(chain(n), NOW).unwrap();
         }
-        for change in &changes {
+        for change in changes.iter().chain(&changes) {
             late.receive(change);
         }
         prop_assert_eq!(late.state.orphan_count(), 0);
@@ -128,7 +130,10 @@ proptest! {
         let mut again = late.reopen();
         prop_assert_eq!(&again.believes(), &expected);
         for change in &changes {
-            prop_assert_eq!(again.receive(change), Outcome::Known);
+            // Of what had ended before it was heard nothing is held, so it may be taken for one that has to wait.
+            let held = again.state.registers(&change.doc).is_some();
+            let outcome = again.receive(change);
+            prop_assert!(outcome == Outcome::Known || (outcome == Outcome::Orphan && !held), "{:?}", outcome);
         }
         again.state.add_member(chain(3), NOW).unwrap();
         again.write(other_doc(), &[("more", uint(1))]);
@@ -141,7 +146,7 @@ proptest! {
         max_bytes in 1..2_000usize,
     ) {
         let (mut peers, changes) = history(steps);
-        for change in &changes {
+        for change in changes.iter().chain(&changes) {
             peers[0].receive(change);
         }
         if have[0] {
@@ -153,9 +158,10 @@ proptest! {
         }
         let full = &peers[0].state;
         let docs: Vec<DocId> = full.documents(&Scope::Mesh, &Branch::ROOT, usize::MAX).into_iter().map(|(doc, _)| doc).collect();
-        for doc in docs {
+        for doc in docs.iter().chain(&docs) {
             loop {
-                let (sent, more) = full.changes_since(&doc, &behind.state.vector(&doc), max_bytes).unwrap();
+                let before = behind.state.vector(doc);
+                let (sent, more) = full.changes_since(doc, &behind.state.vector(doc), max_bytes).unwrap();
                 let size: usize = sent.iter().map(Vec::len).sum();
                 prop_assert!(sent.len() <= 1 || size <= max_bytes);
                 for bytes in &sent {
@@ -163,7 +169,8 @@ proptest! {
                     // Known: an orphan that one of these has just released.
                     prop_assert!(!matches!(outcome, Outcome::Orphan | Outcome::Refused(_)), "{:?}", outcome);
                 }
-                if !more { break }
+                // Of tasks that have ended nothing is taken.
+                if !more || behind.state.vector(doc) == before { break }
             }
         }
         prop_assert_eq!(behind.believes(), peers[0].believes());

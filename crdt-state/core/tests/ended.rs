@@ -97,6 +97,7 @@ fn a_late_node_brings_nothing_back() {
     let more = say(&mut late, &of, 1, 1, TaskState::Failed);
     assert_eq!(a.receive(&late_word), Outcome::Known);
     assert_eq!(a.receive(&more), Outcome::Known, "what follows does not wait for it either");
+    assert!(a.state.is_over(&of.doc()), "it is not asked for again");
     repair(&mut a, &mut late);
     assert!(!late.state.apps()[&app_doc()].live && a.state.registers(&of.doc()).is_none());
     assert_eq!(collect_all(&mut late), 1);

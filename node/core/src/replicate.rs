@@ -37,6 +37,10 @@ impl Replica for Documents<'_> {
     fn branches(&self, scope: &Scope, branch: &Branch) -> Option<[DocDigest; FAN_OUT]> {
         self.0.branches(scope, branch)
     }
+    fn is_over(&self, doc: &DocId) -> bool {
+        self.0.is_over(doc)
+    }
+
     fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)> {
         self.0.documents(scope, branch, limit)
     }

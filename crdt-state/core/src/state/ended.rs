@@ -62,6 +62,13 @@ impl State {
         self.ended.collected.get(doc)
     }
 
+    /// Whether a document is one of tasks that have ended, held or not, as far as that is known: a peer that has not
+    /// heard of it yet may offer it, and nobody needs it.
+    pub fn is_over(&self, doc: &DocId) -> bool {
+        let gone = || self.ended.collected.get(doc).is_some_and(|of| self.views.has_ended(of));
+        self.ended.held.contains(doc) || (gone() && !self.docs.contains_key(doc))
+    }
+
     /// Whose tasks a document holds, if it has said so.
     pub fn tasks_of(&self, doc: &DocId) -> Option<&TasksOf> {
         self.views.tasks_of(doc)
