@@ -138,7 +138,8 @@ pub struct Rebuilt {
     pub changes: u64,
     /// Documents that are in it.
     pub documents: usize,
-    /// Changes that could be read and are not in it: what they build upon is missing, or they are damaged.
+    /// Changes that could be read and are not in it: what they build upon is missing, or they are damaged. Tasks of
+    /// apps that were removed are not counted: nobody needs them.
     pub dropped: u64,
 }
 
@@ -204,8 +205,10 @@ impl<S: StoreRead + StoreWrite + Clone + 'static> Rebuild<S> {
     pub fn finish(mut self) -> Result<Rebuilt, StateError> {
         self.store.sync()?;
         let state = self.opened()?;
-        let changes = state.counters().get("applied").copied().unwrap_or(0);
-        Ok(Rebuilt { changes, documents: state.document_count(), dropped: self.read.saturating_sub(changes) })
+        let counted = |name| state.counters().get(name).copied().unwrap_or(0);
+        let changes = counted("applied");
+        let dropped = self.read.saturating_sub(changes + counted("late_tasks"));
+        Ok(Rebuilt { changes, documents: state.document_count(), dropped })
     }
 }
 

@@ -6,7 +6,7 @@ use common::*;
 use holm_state::{
     Kept, MemStore, Outcome, Rebuild, Rebuilt, State, StoreError, StoreRead, StoreWrite, Table, Unread, salvage,
 };
-use holm_types::{DocId, Incarnation, Scope};
+use holm_types::{DocId, Incarnation, Scope, change::keys_of};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -87,6 +87,20 @@ fn a_store_that_is_whole_is_rebuilt_as_it_was() {
         assert_eq!(before.vector(&doc(n)), after.vector(&doc(n)));
         assert_eq!(before.registers(&doc(n)), after.registers(&doc(n)));
     }
+}
+
+#[test]
+fn tasks_of_a_removed_app_are_left_out_and_not_missed() {
+    let mut me = Peer::new(0);
+    let of = tasks_of(1, 0);
+    me.state.write(&Scope::Mesh, app_doc(), apply_ops(1, 1, 1), NOW).unwrap();
+    me.state.write(&Scope::Mesh, of.doc(), vec![names_app(&of), assign(0, 1, 0, 0)], NOW).unwrap();
+    me.state.write(&Scope::Mesh, of.doc(), vec![assign(1, 1, 0, 0)], NOW).unwrap();
+    me.write(app_doc(), &[(keys_of::LIFE, uint(2))]);
+    me.persist();
+    let (fresh, rebuilt, unread) = rebuild(me.disk.clone());
+    assert_eq!((rebuilt.dropped, rebuilt.documents, unread), (0, 1, Unread::default()));
+    assert_eq!(open(&fresh).digest(&Scope::Mesh), open(&me.disk).digest(&Scope::Mesh));
 }
 
 proptest! {

@@ -68,6 +68,9 @@ fn open_log(path: &Path) -> std::result::Result<RocksStore, StoreError> {
     let failed = |error: std::io::Error| StoreError::Io(error.to_string());
     let beside = path.with_extension("log");
     let read = || -> Result<std::result::Result<RocksStore, StoreError>> {
+        if beside.exists() {
+            fs::remove_dir_all(&beside)?;
+        }
         if let Err(error) = RocksStore::open(&beside, Options::default()) {
             return Ok(Err(error));
         }

@@ -40,7 +40,6 @@ impl Replica for Documents<'_> {
     fn is_over(&self, doc: &DocId) -> bool {
         self.0.is_over(doc)
     }
-
     fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)> {
         self.0.documents(scope, branch, limit)
     }

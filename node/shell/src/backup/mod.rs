@@ -136,7 +136,10 @@ pub fn restore(dir: &DataDir, source: &Path) -> Result<(Told, Rebuilt)> {
     dir.create()?;
     let filled = fill(dir, source);
     if filled.is_err() {
-        let _ = fs::remove_dir_all(dir.join("db.new"));
+        // Neither was there before.
+        for made in ["db.new", "db"] {
+            let _ = fs::remove_dir_all(dir.join(made));
+        }
         let _ = fs::remove_file(dir.join("identity.key"));
         if !existed {
             // Only goes while it is empty.
