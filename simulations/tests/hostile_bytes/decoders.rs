@@ -44,7 +44,13 @@ fn no_decoder_panics_or_asks_for_much() {
         // Manifests come from clients with a credential, and the libraries that read TOML and YAML make a tree of them
         // first: some hundred bytes for a byte, of which there are a megabyte at most.
         let most = MOST + if n % 16 == 0 { 512 * text.len() } else { 0 };
-        assert!(largest <= most && held <= most, "input {n}: {largest} bytes in a piece, {held} in all");
+        assert!(
+            largest <= most && held <= most,
+            "input {n}: {largest} bytes in a piece, {held} in all, for {} bytes and a text of {}: {:.200?}",
+            bytes.len(),
+            text.len(),
+            text
+        );
     }
 }
 

@@ -20,8 +20,7 @@ pub(super) struct Checked {
 
 /// Checks a whole manifest.
 pub(super) fn check(root: &Node) -> Checked {
-    let schema = schema::of_manifest();
-    let mut checker = Checker { root: Schema::new(&schema), faults: Vec::new() };
+    let mut checker = Checker { root: Schema::new(schema::of_manifest()), faults: Vec::new() };
     let value = checker.node(checker.root, "", root).unwrap_or(Value::Null);
     Checked { value, faults: checker.faults }
 }

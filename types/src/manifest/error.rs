@@ -14,12 +14,29 @@ pub struct Position {
     pub column: usize,
 }
 
-impl Position {
-    /// The place of a byte of `text`.
-    pub(super) fn of(text: &str, byte: usize) -> Position {
-        let before = text.get(..byte).unwrap_or(text);
-        let start = before.rfind('\n').map_or(0, |end| end + 1);
-        Position { line: before.matches('\n').count() + 1, column: before[start..].chars().count() + 1 }
+/// Longest part of a line whose characters are counted, in bytes; beyond, a column counts bytes.
+const MAX_COUNTED: usize = 1024;
+
+/// Where the lines of a text begin, so that a place is found without reading the text from its beginning each time.
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    starts: Vec<u32>,
+}
+
+impl<'a> Lines<'a> {
+    /// Of a text of less than 4 GB.
+    pub(super) fn of(text: &'a str) -> Lines<'a> {
+        let ends = text.bytes().zip(1_u32..).filter(|(byte, _)| *byte == b'\n');
+        Lines { text, starts: std::iter::once(0).chain(ends.map(|(_, next)| next)).collect() }
+    }
+
+    /// The place of a byte.
+    pub(super) fn place(&self, byte: usize) -> Position {
+        let byte = byte.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start as usize <= byte).max(1);
+        let start = self.starts[line - 1] as usize;
+        let before = self.text.get(start..byte).filter(|before| before.len() <= MAX_COUNTED);
+        Position { line, column: before.map_or(byte - start, |before| before.chars().count()) + 1 }
     }
 }
 
@@ -78,5 +95,20 @@ impl fmt::Display for ManifestError {
             Some(at) => format!("line {}, column {}: {}", at.line, at.column, fault.message),
             None => fault.message.clone(),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_place_is_that_of_the_text_before_it(text in "[a-ü\n]{0,40}", byte in 0_usize..50) {
+            let Some(before) = text.get(..byte) else { return Ok(()) };
+            let (line, column) = (before.split('\n').count(), before.split('\n').next_back().map_or(0, |last| last.chars().count()) + 1);
+            prop_assert_eq!(Lines::of(&text).place(byte), Position { line, column });
+        }
     }
 }

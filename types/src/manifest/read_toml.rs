@@ -1,34 +1,47 @@
 //! TOML as a tree with places.
 
 use super::{
-    error::{Fault, ManifestError, Position},
+    error::{Fault, Lines, ManifestError, Position},
     tree::{Entry, Item, Node},
 };
 use serde_json::Number;
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
-/// Reads TOML. All that breaks its grammar is told at once.
+/// Longest text of which all mistakes are told at once, in bytes: the parser notes each, and may find one in each byte.
+const MAX_RECOVERED: usize = 16 * 1024;
+
+/// Reads TOML. All that breaks its grammar is told at once, of a long text the first thing.
 pub(super) fn read(text: &str) -> Result<Node, ManifestError> {
-    let (table, errors) = DeTable::parse_recoverable(text);
+    let lines = Lines::of(text);
+    let (table, errors) = match text.len() <= MAX_RECOVERED {
+        true => DeTable::parse_recoverable(text),
+        false => match DeTable::parse(text) {
+            Ok(table) => (table, Vec::new()),
+            Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+        },
+    };
     let faults = errors.iter().map(|error| {
-        let at = error.span().map(|span| Position::of(text, span.start));
+        let at = error.span().map(|span| lines.place(span.start));
         Fault { at, message: format!("this is not TOML: {}", one_line(error.message())) }
     });
     match ManifestError::all(faults.collect()) {
         Some(error) => Err(error),
-        None => Ok(Node { at: Some(Position { line: 1, column: 1 }), item: of_table(text, table.get_ref()) }),
+        None => Ok(Node { at: Some(Position { line: 1, column: 1 }), item: of_table(&lines, table.get_ref()) }),
     }
 }
 
-fn of_table(text: &str, table: &DeTable<'_>) -> Item {
-    let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+fn of_table(lines: &Lines<'_>, table: &DeTable<'_>) -> Item {
+    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
         let name = AsRef::<str>::as_ref(key.get_ref()).to_owned();
-        Entry::new(name, Some(Position::of(text, key.span().start)), of_value(text, value))
+        Entry::new(name, Some(lines.place(key.span().start)), of_value(lines, value))
     };
     Item::Table(table.iter().map(entry).collect())
 }
 
-fn of_value(text: &str, value: &toml::Spanned<DeValue<'_>>) -> Node {
+fn of_value(lines: &Lines<'_>, value: &Spanned<DeValue<'_>>) -> Node {
     let item = match value.get_ref() {
         DeValue::String(text) => Item::Text(text.to_string()),
         DeValue::Integer(n) => match i64::from_str_radix(n.as_str(), n.radix()) {
@@ -41,10 +54,10 @@ fn of_value(text: &str, value: &toml::Spanned<DeValue<'_>>) -> Node {
         },
         DeValue::Boolean(value) => Item::Bool(*value),
         DeValue::Datetime(_) => Item::Other("a date"),
-        DeValue::Array(values) => Item::List(values.iter().map(|value| of_value(text, value)).collect()),
-        DeValue::Table(table) => of_table(text, table),
+        DeValue::Array(values) => Item::List(values.iter().map(|value| of_value(lines, value)).collect()),
+        DeValue::Table(table) => of_table(lines, table),
     };
-    Node { at: Some(Position::of(text, value.span().start)), item }
+    Node { at: Some(lines.place(value.span().start)), item }
 }
 
 fn one_line(message: &str) -> String {

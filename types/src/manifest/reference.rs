@@ -14,7 +14,7 @@ const BEGIN: &str = "<!-- The tables from here on are made from the model: see t
 fn reference() -> String {
     let schema = schema::of_manifest();
     let mut text = BEGIN.to_owned();
-    table(&mut text, Schema::new(&schema), "", "");
+    table(&mut text, Schema::new(schema), "", "");
     text
 }
 
@@ -118,7 +118,7 @@ fn the_examples_in_the_docs_are_valid() {
 fn the_example_of_every_key_is_valid() {
     let schema = schema::of_manifest();
     let mut found = Vec::new();
-    examples(Schema::new(&schema), "", &mut found);
+    examples(Schema::new(schema), "", &mut found);
     assert!(found.len() > 25, "{found:?}");
     for (table, example) in found {
         let key = example.split(' ').next().unwrap_or_default();

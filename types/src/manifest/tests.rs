@@ -198,6 +198,19 @@ fn broken_grammar_has_one_place_and_no_words_of_the_parser() {
 }
 
 #[test]
+fn of_a_long_text_the_first_mistake_is_told_and_places_cost_little() {
+    let garbage = "\u{fffd}".repeat(300_000);
+    assert_eq!(Manifest::parse(&garbage, Format::Toml).unwrap_err().faults.len(), 1);
+    let head = "name = 'web'\ntype = 'service'\n[run.process]\ncommand = ['/bin/true']\n[env]\n";
+    // To look for each place from the beginning of the text would take minutes.
+    let many: String = (0..60_000).map(|n| format!("A{n} = 'b'\n")).collect();
+    assert!(Manifest::parse(&format!("{head}{many}A0 = 'c'\n"), Format::Toml).is_err());
+    let in_line: String = (0..60_000).map(|n| format!("A{n} = 'b',")).collect();
+    let head = head.replace("[env]\n", "").replace("[run", &format!("env = {{ {in_line} A0 = 'c' }}\n[run"));
+    assert!(Manifest::parse(&head, Format::Toml).is_err());
+}
+
+#[test]
 fn many_mistakes_are_cut() {
     let text: String = (0..50).map(|i| format!("colour{i} = 1\n")).collect();
     let error = Manifest::parse(&text, Format::Toml).unwrap_err();
