@@ -12,6 +12,8 @@ pub const ALL: &[&str] = &[
     "an old heartbeat is ignored",
     "a dead node is alive again",
     "a repair goes on in another round",
+    "two rounds cross",
+    "automerge is asked what a writer had seen",
     "a member introduces itself by heartbeat",
     "a change waits for what it follows",
     "a node stood still",

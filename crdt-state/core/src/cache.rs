@@ -14,7 +14,7 @@ pub const MAX_LOADED_CHANGES: usize = 32_768;
 pub(crate) const WORTH_KEEPING: usize = 2;
 
 /// Loaded documents by recency. A document is taken out to be worked on and put back after, so
-/// that one that is in doubt is simply not put back and replayed from the log at its next use.
+/// that one that is in doubt is simply not put back and read from the log at its next use.
 #[derive(Default)]
 pub(crate) struct Cache {
     docs: BTreeMap<DocId, (u64, Document)>,
@@ -57,11 +57,11 @@ mod tests {
         let mut cache = Cache::default();
         let doc = |n: usize| DocId((n as u128).to_be_bytes());
         for n in 0..MAX_LOADED_DOCUMENTS {
-            cache.put(doc(n), Document::new());
+            cache.put(doc(n), Document::default());
         }
         let first = cache.take(&doc(0)).unwrap();
         cache.put(doc(0), first);
-        cache.put(doc(MAX_LOADED_DOCUMENTS), Document::new());
+        cache.put(doc(MAX_LOADED_DOCUMENTS), Document::default());
         assert_eq!(cache.len(), MAX_LOADED_DOCUMENTS);
         assert!(cache.take(&doc(1)).is_none(), "the oldest left");
         assert!(cache.take(&doc(0)).is_some(), "what was used stayed");

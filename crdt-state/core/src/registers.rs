@@ -1,7 +1,10 @@
 //! Registers: what a document says, key by key.
 
-use crate::error::StateError;
-use holm_types::{ActorId, cbor, change::Value};
+use crate::error::{Refusal, StateError};
+use holm_types::{
+    ActorId, cbor,
+    change::{Value, WireChange},
+};
 use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -26,6 +29,24 @@ pub type Registers = BTreeMap<String, Vec<Register>>;
 /// Brings values in the order of [`Registers`].
 pub(crate) fn sort(values: &mut [Register]) {
     values.sort_by_key(|register| Reverse((register.counter, register.actor)));
+}
+
+/// What the keys that a valid change writes say after it: it takes the place of the values that it names, as in automerge.
+pub(crate) fn after(before: Option<&Registers>, wire: &WireChange) -> Result<Vec<(String, Vec<Register>)>, Refusal> {
+    let author = *wire.actors.first().ok_or(Refusal::Form("no actor"))?;
+    let written = wire.ops.iter().zip(wire.start_op..).map(|(op, counter)| {
+        let replaced = |register: &Register| {
+            op.preds.iter().any(|(counter, index)| {
+                *counter == register.counter && wire.actors.get(usize::from(*index)) == Some(&register.actor)
+            })
+        };
+        let before = before.and_then(|registers| registers.get(&op.key)).into_iter().flatten();
+        let mut values: Vec<Register> = before.filter(|register| !replaced(register)).cloned().collect();
+        values.extend(op.value.clone().map(|value| Register { counter, actor: author, value }));
+        sort(&mut values);
+        (op.key.clone(), values)
+    });
+    Ok(written.collect())
 }
 
 pub(crate) fn encode(values: &[Register]) -> Result<Vec<u8>, StateError> {

@@ -3,7 +3,11 @@
 //! changes arrive. Only what passes here reaches automerge; the rules are those that no crafted
 //! change has been found to get past (`tests/hostile.rs` goes on trying).
 
-use crate::{document::Document, entity::Entity, error::Refusal};
+use crate::{
+    document::{Document, History},
+    entity::Entity,
+    error::Refusal,
+};
 use holm_types::{
     ActorId, Digest,
     change::{WireChange, WireOp},
@@ -17,7 +21,12 @@ pub(crate) enum Ancestry {
     Misses(Digest),
 }
 
-pub(crate) fn judge(document: &Document, entity: Option<&Entity>, wire: &WireChange) -> Result<Ancestry, Refusal> {
+pub(crate) fn judge(
+    document: &mut Document,
+    entity: Option<&Entity>,
+    wire: &WireChange,
+    history: History<'_>,
+) -> Result<Ancestry, Refusal> {
     let graph = document.graph();
     if let Some(missing) = wire.deps.iter().find(|hash| graph.get(hash).is_none()) {
         return Ok(Ancestry::Misses(*missing));
@@ -28,8 +37,15 @@ pub(crate) fn judge(document: &Document, entity: Option<&Entity>, wire: &WireCha
     if wire.start_op != graph.max_op(&wire.deps) + 1 {
         return Err(Refusal::Ancestry("its operations do not follow those that it depends on"));
     }
-    for op in &wire.ops {
-        check_preds(document, entity, op, wire, current)?;
+    // What its author had not seen; most often other keys, so that what is held now is what the author saw.
+    let unseen = match entity {
+        Some(entity) if !current => graph.beyond(&entity.heads, &wire.deps),
+        _ => Vec::new(),
+    };
+    let disputed: Vec<bool> =
+        wire.ops.iter().map(|op| unseen.iter().any(|node| node.may_have_written(&op.key))).collect();
+    for (op, disputed) in wire.ops.iter().zip(disputed) {
+        check_preds(document, entity, op, wire, disputed, history)?;
     }
     Ok(Ancestry::Follows)
 }
@@ -60,20 +76,21 @@ fn check_chain(
 
 /// An operation replaces exactly what its author saw.
 fn check_preds(
-    document: &Document,
+    document: &mut Document,
     entity: Option<&Entity>,
     op: &WireOp,
     wire: &WireChange,
-    current: bool,
+    disputed: bool,
+    history: History<'_>,
 ) -> Result<(), Refusal> {
     let named =
         op.preds.iter().map(|(counter, index)| wire.actors.get(usize::from(*index)).map(|actor| (*counter, *actor)));
-    let right = if current {
+    let right = if disputed {
+        named.eq(document.visible_at(&op.key, &wire.deps, history)?.into_iter().map(Some))
+    } else {
         // Registers are sorted the other way round.
         let visible = entity.and_then(|entity| entity.registers.get(&op.key)).map_or(&[][..], Vec::as_slice);
         named.eq(visible.iter().rev().map(|register| Some((register.counter, register.actor))))
-    } else {
-        named.eq(document.visible_at(&op.key, &wire.deps)?.into_iter().map(Some))
     };
     if right { Ok(()) } else { Err(Refusal::Ancestry("it does not replace exactly what its author saw")) }
 }

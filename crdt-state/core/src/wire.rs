@@ -74,7 +74,7 @@ fn scalar(value: &Value) -> ScalarValue {
 
 /// The rules of form, all of them, whatever the decoder has checked before: one spelling for
 /// each change, root keys once, scalars only, every number within its range.
-fn check_form(wire: &WireChange) -> Result<(), Refusal> {
+pub(crate) fn check_form(wire: &WireChange) -> Result<(), Refusal> {
     let require = |ok: bool, why: &'static str| if ok { Ok(()) } else { Err(Refusal::Form(why)) };
     require(!wire.actors.is_empty() && wire.actors.len() <= MAX_PREDS + 1, "no actor, or too many")?;
     let others = &wire.actors[1..];

@@ -269,7 +269,7 @@ impl Node {
             out.push(self.event(now.wall, EventKind::Merged, None, None, detail));
         }
         if self.unverified.is_empty() {
-            self.resume_rounds(out);
+            self.resume_rounds(now.mono, out);
         }
     }
 

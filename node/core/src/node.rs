@@ -16,6 +16,7 @@ use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
     Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
+    branch::Branch,
     cert::{CertChain, Claims},
     change::SignedChange,
     event::{Event, EventKind},
@@ -57,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) relayed: bool,
     /// What its certificate says: it decides what the peer may be given.
     pub(crate) claims: Claims,
+    /// Rounds that were opened with it and that it has not answered: about a scope, or about all.
+    pub(crate) opened: BTreeMap<Option<Scope>, Mono>,
 }
 
 /// A change of a peer on its way to be verified.
@@ -280,6 +283,16 @@ impl Node {
     /// Digest of a scope: equal on two nodes means that they hold the same.
     pub fn digest(&self, scope: &Scope) -> holm_types::Digest {
         self.state.digest(scope)
+    }
+
+    /// Compares each document with automerge's replica of its log, for the simulator ([`State::audit`]).
+    ///
+    /// # Errors
+    /// The store failed, or one of them differs.
+    pub fn audit(&self) -> Result<(), StateError> {
+        let scopes = self.state.scopes();
+        let mut documents = scopes.iter().flat_map(|scope| self.state.documents(scope, &Branch::ROOT, usize::MAX));
+        documents.try_for_each(|(doc, _)| self.state.audit(&doc))
     }
 
     /// Where this node listens, as far as it was told.

@@ -18,10 +18,15 @@ use holm_types::{
     sometimes,
 };
 use rand::{RngExt, seq::IteratorRandom};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Heartbeats for newcomers are so far apart at least.
 const NEWCOMERS: Duration = Duration::from_millis(250);
+/// An answer to the opening of a round takes no longer, or there is none.
+const CROSSING: Duration = Duration::from_secs(2);
 /// Key of the peer store among the store's local rows.
 const PEERS_KEY: &str = "peers";
 
@@ -87,8 +92,8 @@ impl Node {
             self.healer.anchor(node);
         }
         let name = claims.name.clone();
-        self.peers.insert(node, Peer { relayed, claims });
-        self.open_rounds(node, out);
+        self.peers.insert(node, Peer { relayed, claims, opened: BTreeMap::new() });
+        self.open_rounds(now.mono, node, out);
         self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
@@ -169,24 +174,24 @@ impl Node {
         let jitter = self.rng.random_range(0.75..1.25);
         self.repair_at = now.mono.after(self.config.repair_every.mul_f64(jitter));
         let Some(peer) = self.peers.keys().copied().choose(&mut self.rng) else { return };
-        self.open_rounds(peer, out);
+        self.open_rounds(now.mono, peer, out);
         if self.claims.is_keeper() {
             let others = self.peers.iter().filter(|(node, other)| **node != peer && other.claims.is_keeper());
             if let Some(keeper) = others.map(|(node, _)| *node).choose(&mut self.rng) {
-                self.open_rounds(keeper, out);
+                self.open_rounds(now.mono, keeper, out);
             }
         }
     }
 
     /// Rounds about everything that a connected peer holds, too.
-    fn open_rounds(&mut self, peer: NodeId, out: &mut Vec<Effect>) {
+    fn open_rounds(&mut self, now: Mono, peer: NodeId, out: &mut Vec<Effect>) {
         let Some(claims) = self.peers.get(&peer).map(|peer| &peer.claims) else { return };
         if self.shares_all_with(claims) {
             let opening = repair::open_all(&Documents(&self.state));
-            return self.send(peer, &opening, out);
+            return self.open_with(now, peer, &opening, out);
         }
         for scope in self.shared_with(claims) {
-            self.open_round(peer, &scope, out);
+            self.open_round(now, peer, &scope, out);
         }
     }
 
@@ -204,9 +209,33 @@ impl Node {
         peer.holds(scope) && self.claims.holds(scope)
     }
 
-    fn open_round(&mut self, peer: NodeId, scope: &Scope, out: &mut Vec<Effect>) {
+    fn open_round(&mut self, now: Mono, peer: NodeId, scope: &Scope, out: &mut Vec<Effect>) {
         let opening = repair::open(&Documents(&self.state), scope);
-        self.send(peer, &opening, out);
+        self.open_with(now, peer, &opening, out);
+    }
+
+    fn open_with(&mut self, now: Mono, peer: NodeId, opening: &Message, out: &mut Vec<Effect>) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.opened.insert(opening.scope().cloned(), now);
+        }
+        self.send(peer, opening, out);
+    }
+
+    /// Two that meet both open a round, and one is enough: it brings to each what it lacks. Of two that cross on their way
+    /// that of the node with the smaller id goes on.
+    fn crosses_ours(&mut self, now: Mono, from: NodeId, message: &Message) -> bool {
+        let me = self.me;
+        let Some(peer) = self.peers.get_mut(&from) else { return false };
+        let about = message.scope().cloned();
+        if !matches!(message, Message::Root { .. } | Message::All { .. }) {
+            peer.opened.remove(&about);
+            return false;
+        }
+        let waits = peer.opened.get(&about).is_some_and(|at| now.since(*at) < CROSSING);
+        if waits && me < from {
+            sometimes!("two rounds cross");
+        }
+        waits && me < from
     }
 
     pub(crate) fn on_frame(&mut self, now: Now, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
@@ -226,6 +255,9 @@ impl Node {
         };
         if let Message::Changes { scope, changes, more } = message {
             return self.on_changes(from, scope, &changes, more);
+        }
+        if self.crosses_ours(now.mono, from, &message) {
+            return;
         }
         let answers = repair::answer(&Documents(&self.state), &message);
         for answer in &answers {
@@ -248,11 +280,11 @@ impl Node {
     }
 
     /// Goes on with the rounds that had more to send, now that what they sent is applied.
-    pub(crate) fn resume_rounds(&mut self, out: &mut Vec<Effect>) {
+    pub(crate) fn resume_rounds(&mut self, now: Mono, out: &mut Vec<Effect>) {
         for (peer, scope) in std::mem::take(&mut self.resume) {
             if self.peers.contains_key(&peer) {
                 sometimes!("a repair goes on in another round");
-                self.open_round(peer, &scope, out);
+                self.open_round(now, peer, &scope, out);
             }
         }
     }

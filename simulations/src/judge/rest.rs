@@ -17,6 +17,9 @@ use holm_types::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Hosts whose documents are compared with automerge.
+const AUDITED: usize = 3;
+
 /// Something that is not as it must be, yet.
 pub(crate) type Unrest = (Invariant, Vec<HostNo>, String);
 
@@ -49,7 +52,17 @@ pub(crate) fn last_look(hosts: &[Host], log: &Log, most: u64, core: &[usize]) ->
         let detail = format!("{}: document {doc} takes {size} bytes, at most {most} are allowed", host.plan.name);
         (size > most).then(|| (Invariant::Bounded, vec![host.plan.no], detail))
     });
-    missing.chain(documents).collect()
+    missing.chain(documents).chain(other_than_automerge(hosts, core)).collect()
+}
+
+/// What a node holds of its documents is what automerge makes of their changes. A few hosts are looked at: what they hold is
+/// the same by now.
+fn other_than_automerge(hosts: &[Host], core: &[usize]) -> impl Iterator<Item = Unrest> {
+    let few = core.iter().step_by(core.len().div_ceil(AUDITED).max(1)).map(|h| &hosts[*h]);
+    few.filter_map(|host| {
+        let why = host.node.as_ref()?.audit().err()?;
+        Some((Invariant::EqualViews, vec![host.plan.no], format!("{}: {why}", host.plan.name)))
+    })
 }
 
 fn liveness(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {

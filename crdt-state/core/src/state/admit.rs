@@ -38,7 +38,7 @@ pub(super) enum Verdict {
 /// What is said of changes that do not count.
 const CUT: &str = "its author was revoked, and this is not among what counts of it";
 
-/// What the engine says after a change: the values of each key that it wrote.
+/// The values of each key that a change wrote.
 type Written = Vec<(String, Vec<Register>)>;
 
 impl State {
@@ -165,6 +165,17 @@ impl State {
         }
         let change = wire::rebuild_signed(signed)?;
         let encoded = signed.encode().map_err(|_| Refusal::Form("the change is too long"))?;
+        self.admit_formed(signed, change, &encoded, vouched)
+    }
+
+    /// The same for a change that is not known and is well formed: `change` is what it says, and `encoded` how it travels.
+    pub(super) fn admit_formed(
+        &mut self,
+        signed: &SignedChange,
+        change: automerge::Change,
+        encoded: &[u8],
+        vouched: bool,
+    ) -> Result<Verdict, Refusal> {
         if self.docs.get(&signed.doc).is_some_and(|entity| entity.scope != signed.scope) {
             return Err(Refusal::Scope);
         }
@@ -175,7 +186,9 @@ impl State {
         };
         self.welcome_back(chain.as_ref())?;
         let mut document = self.load(&signed.doc)?;
-        match validate::judge(&document, self.docs.get(&signed.doc), &signed.change) {
+        let history = || self.log(&signed.doc);
+        let entity = self.docs.get(&signed.doc);
+        match validate::judge(&mut document, entity, &signed.change, &history) {
             Ok(Ancestry::Follows) => {}
             Ok(Ancestry::Misses(hash)) => {
                 self.unload(signed.doc, document);
@@ -188,12 +201,10 @@ impl State {
                 return Err(refusal);
             }
         }
-        // On an error the document is in doubt: it is dropped here, and replayed at its next use.
+        let written: Written = registers::after(entity.map(|entity| &entity.registers), &signed.change)?;
+        // On an error the document is in doubt: it is dropped here, and read from the log at its next use.
         document.apply(signed.hash, &signed.change, change)?;
-        let keys = signed.change.ops.iter().map(|op| op.key.clone());
-        let written: Written =
-            keys.map(|key| document.values(&key).map(|values| (key, values))).collect::<Result<_, _>>()?;
-        self.commit(signed, &encoded, &document, written, chain)?;
+        self.commit(signed, encoded, &document, written, chain)?;
         self.unload(signed.doc, document);
         Ok(Verdict::Applied)
     }
@@ -223,15 +234,15 @@ impl State {
         }
     }
 
-    /// Takes a document from the cache, or replays it from the log.
+    /// Takes a document from the cache, or reads it from the log.
     pub(super) fn load(&mut self, doc: &DocId) -> Result<Document, Refusal> {
         if let Some(document) = self.cache.take(doc) {
             return Ok(document);
         }
-        let Some(entity) = self.docs.get(doc) else { return Ok(Document::new()) };
+        let Some(entity) = self.docs.get(doc) else { return Ok(Document::default()) };
         let log = self.log(doc)?;
         let broken = |why: &str| Refusal::Local(layout::corrupt("changes", doc, why));
-        let document = Document::replay(&log).map_err(|refusal| broken(&refusal.to_string()))?;
+        let document = Document::of(&log).map_err(|refusal| broken(&refusal.to_string()))?;
         match document.heads() == entity.heads {
             true => Ok(document),
             false => Err(broken("the log does not lead to the heads")),
@@ -247,6 +258,23 @@ impl State {
         })?;
         log.sort_by_key(|signed| signed.change.start_op);
         Ok(log)
+    }
+
+    /// Replays a document in automerge, and compares what that says with what is held of it. For tests and the simulator: it
+    /// takes as long as the document has changes.
+    ///
+    /// # Errors
+    /// The store failed, or the two differ.
+    pub fn audit(&self, doc: &DocId) -> Result<(), StateError> {
+        let Some(entity) = self.docs.get(doc) else { return Ok(()) };
+        let differ = |why: &str| Err(layout::corrupt("views", doc, why));
+        let replayed = Document::replay(&self.log(doc)?).and_then(|replayed| Ok((replayed.registers()?, replayed)));
+        match replayed {
+            Ok((_, replayed)) if replayed.heads() != entity.heads => differ("the log leads to other heads"),
+            Ok((registers, _)) if registers != entity.registers => differ("automerge says something else"),
+            Ok(_) => Ok(()),
+            Err(refusal) => differ(&refusal.to_string()),
+        }
     }
 
     /// Puts a document back, if it is worth its memory.
@@ -276,7 +304,7 @@ impl State {
         let keys: Vec<String> = written.iter().map(|(key, _)| key.clone()).collect();
 
         let entity = self.docs.entry(doc).or_insert_with(|| Entity::new(signed.scope.clone(), Vec::new()));
-        entity.heads = document.heads();
+        entity.heads = document.heads().to_vec();
         entity.tips.insert(actor, tip);
         for (key, mut values) in written {
             if let Some(old) = entity.registers.get(&key)

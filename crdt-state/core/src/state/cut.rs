@@ -197,8 +197,8 @@ impl State {
     fn rewrite(&mut self, doc: &DocId, kept: &[SignedChange], keys: &BTreeSet<String>) -> Result<(), Refusal> {
         self.cache.take(doc);
         let Some(old) = self.docs.remove(doc) else { return Ok(()) };
-        let document = Document::replay(kept)?;
-        let mut entity = Entity::new(old.scope, document.heads());
+        let document = Document::of(kept)?;
+        let mut entity = Entity::new(old.scope, document.heads().to_vec());
         for signed in kept {
             let actor = *signed.actor().map_err(StateError::from)?;
             let tip = Tip { seq: signed.change.seq, hash: signed.hash };
@@ -214,13 +214,15 @@ impl State {
             };
             self.overlay.put(Table::Actors, layout::actor_key(doc, actor), row);
         }
-        for key in keys {
-            let values = if kept.is_empty() { Vec::new() } else { document.values(key)? };
-            let row = if values.is_empty() { None } else { Some(registers::encode(&values)?) };
-            self.overlay.put(Table::Views, layout::view_key(doc, key), row);
-            if !values.is_empty() {
-                entity.registers.insert(key.clone(), values);
+        for signed in kept {
+            for (key, values) in registers::after(Some(&entity.registers), &signed.change)? {
+                entity.registers.insert(key, values);
             }
+        }
+        entity.registers.retain(|_, values| !values.is_empty());
+        for key in keys {
+            let row = entity.registers.get(key).map(|values| registers::encode(values)).transpose()?;
+            self.overlay.put(Table::Views, layout::view_key(doc, key), row);
         }
         if kept.is_empty() {
             self.overlay.put(Table::Heads, doc.0.to_vec(), None);

@@ -3,7 +3,7 @@
 use super::{State, admit::Verdict};
 use crate::{
     authority::must_introduce_itself,
-    document::Document,
+    document::{Document, History},
     entity::Entity,
     error::{Refusal, StateError},
     layout,
@@ -57,15 +57,17 @@ impl State {
         self.introduce_self(scope, &doc, &mut ops)?;
         check_ops(&doc, &ops)?;
         self.avoid_reuse(&doc)?;
-        let document = self.load(&doc).map_err(|refusal| invalid(&doc, refusal))?;
-        let wire = compose(&document, self.docs.get(&doc), self.actor, &doc, ops, now);
+        let mut document = self.load(&doc).map_err(|refusal| invalid(&doc, refusal))?;
+        let history = || self.log(&doc);
+        let wire = compose(&mut document, self.docs.get(&doc), self.actor, &doc, ops, now, &history);
         self.unload(doc, document);
         let wire = wire?;
+        wire::check_form(&wire).map_err(|refusal| invalid(&doc, refusal))?;
         let change = wire::rebuild(&wire).map_err(|refusal| invalid(&doc, refusal))?;
         let hash = Digest(change.hash().0);
         let signed = SignedChange::sign(&self.mesh, scope.clone(), doc, hash, wire, &self.key);
-        signed.encode()?;
-        match self.admit(&signed) {
+        let encoded = signed.encode()?;
+        match self.admit_formed(&signed, change, &encoded, false) {
             Ok(Verdict::Applied) => {
                 self.overlay.need_sync();
                 self.release(now);
@@ -150,16 +152,17 @@ fn check_ops(doc: &DocId, ops: &[(String, Option<Value>)]) -> Result<(), StateEr
 }
 
 fn compose(
-    document: &Document,
+    document: &mut Document,
     entity: Option<&Entity>,
     actor: ActorId,
     doc: &DocId,
     mut ops: Vec<(String, Option<Value>)>,
     now: Wall,
+    history: History<'_>,
 ) -> Result<WireChange, StateError> {
     let has_value = |key: &String| entity.is_some_and(|entity| entity.registers.contains_key(key));
     ops.retain(|(key, value)| value.is_some() || has_value(key));
-    let basis = basis(document, entity, actor, &ops).map_err(|refusal| invalid(doc, refusal))?;
+    let basis = basis(document, entity, actor, &ops, history).map_err(|refusal| invalid(doc, refusal))?;
     let mut ops: Vec<_> = ops.into_iter().zip(basis.preds).collect();
     ops.retain(|((_, value), preds)| value.is_some() || !preds.is_empty());
     if ops.is_empty() {
@@ -194,10 +197,11 @@ fn compose(
 /// What to build on: all heads, unless there are so many concurrent writers that a change
 /// cannot name them all. Then as much as fits, so that more and more is merged step by step.
 fn basis(
-    document: &Document,
+    document: &mut Document,
     entity: Option<&Entity>,
     actor: ActorId,
     ops: &[(String, Option<Value>)],
+    history: History<'_>,
 ) -> Result<Basis, Refusal> {
     let Some(entity) = entity else { return Ok(Basis { deps: Vec::new(), preds: vec![Vec::new(); ops.len()] }) };
     let visible = |key: &String| {
@@ -209,8 +213,8 @@ fn basis(
     if entity.heads.len() <= MAX_DEPS && fits(&preds) {
         return Ok(Basis { deps: entity.heads.clone(), preds });
     }
-    let at = |deps: &[Digest]| -> Result<Vec<Vec<_>>, Refusal> {
-        ops.iter().map(|(key, _)| document.visible_at(key, deps)).collect()
+    let mut at = |deps: &[Digest]| -> Result<Vec<Vec<_>>, Refusal> {
+        ops.iter().map(|(key, _)| document.visible_at(key, deps, history)).collect()
     };
     let mut deps: Vec<Digest> = entity.tips.get(&actor).map(|tip| tip.hash).into_iter().collect();
     let mut preds = at(&deps)?;

@@ -110,12 +110,13 @@ impl Peer {
         }
     }
 
-    /// Everything that must be equal on two nodes that hold the same.
+    /// Everything that must be equal on two nodes that hold the same, and on automerge's own replica of each document.
     pub fn believes(&self) -> Beliefs {
         let s = &self.state;
         let scopes = s.scopes();
         let docs: Vec<DocId> =
             scopes.iter().flat_map(|scope| s.documents(scope, &Branch::ROOT, usize::MAX)).map(|(doc, _)| doc).collect();
+        docs.iter().for_each(|doc| s.audit(doc).unwrap());
         Beliefs {
             digests: scopes.iter().map(|scope| s.digest(scope)).collect(),
             registers: docs.iter().map(|doc| (*doc, s.registers(doc).unwrap().clone())).collect(),
