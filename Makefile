@@ -34,8 +34,9 @@ test: deps ## format, lints, architecture, then every test, end to end included
 demo: build ## five nodes, a service, a job, a dead node, a cut cloud, a heal (KEEP=1: leave it up)
 	@KEEP=$(KEEP) $(TARGET)/debug/holm-demo
 
-bench: deps ## the benchmark tables
+bench: deps ## the benchmark tables (beside etcd where Debian's can be fetched)
 	$(CARGO) build --release --workspace --bins $(CARGO_FLAGS)
+	@.ci/etcd $(TARGET)/etcd
 	@$(TARGET)/release/holm-bench
 
 soak: ## the random scenarios of the simulation until one fails (SOAK=10m: for ten minutes; FROM=1000: from that seed)

@@ -47,6 +47,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ),
     ("holm-netlab", "simulations", &[]),
     ("holm-tests", "tests", &["holm-netlab"]),
+    ("holm-benches", "benches", &["holm-types", "holm-state", "holm-state-rocks", "holm-mesh-core", "holm-node-core"]),
 ];
 
 /// Crates from outside that only some of ours may use, by the beginning of their names.
@@ -54,7 +55,8 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("libp2p", &["holm-mesh-net"]),
     ("yamux", &["holm-mesh-net"]),
     ("automerge", &["holm-state"]),
-    ("rocksdb", &["holm-state-rocks"]),
+    // A benchmark sets a bare database beside ours.
+    ("rocksdb", &["holm-state-rocks", "holm-benches"]),
     ("jsonrpsee", &["holm-rpc"]),
     ("axum", &["holm-rpc"]),
     ("tower", &["holm-rpc"]),
@@ -62,7 +64,7 @@ const GUARDED: &[(&str, &[&str])] = &[
     ("bollard", &["holm-exec"]),
     ("clap", &["holm", "holm-bootstrap", "holm-netlab", "holm-simulations", "holm-tests"]),
     ("comfy-table", &["holm"]),
-    ("anyhow", &["holm", "holm-bootstrap", "holm-netlab", "holm-simulations", "holm-tests"]),
+    ("anyhow", &["holm", "holm-bootstrap", "holm-netlab", "holm-simulations", "holm-tests", "holm-benches"]),
     ("libtest-mimic", &["holm-netlab", "holm-tests"]),
 ];
 

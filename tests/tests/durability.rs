@@ -10,10 +10,11 @@ use holm_tests::{
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, io::Write};
 
+/// Kills, if `HOLM_KILLS` does not say how many.
 const ROUNDS: u32 = 20;
 
 fn main() {
-    Suite::new().test("twenty kills right after the acknowledgement lose nothing", nothing_is_lost).run()
+    Suite::new().test("kills right after the acknowledgement lose nothing", nothing_is_lost).run()
 }
 
 /// An app that no node can place, so that only the document is at stake.
@@ -28,7 +29,9 @@ fn nothing_is_lost(scene: &Scene) -> Result<()> {
     let mesh = Cluster::of(scene).node("cloud-1", "cloud").start()?;
     let node = mesh.node("cloud-1");
     let mut acknowledged = BTreeSet::new();
-    for round in 0..ROUNDS {
+    let rounds =
+        std::env::var("HOLM_KILLS").map_or(Ok(ROUNDS), |text| text.parse()).context("HOLM_KILLS is no number")?;
+    for round in 0..rounds {
         let name = format!("app-{round}");
         acknowledge_and_kill(node, &name, round)?;
         acknowledged.insert(name);

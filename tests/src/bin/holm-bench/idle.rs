@@ -2,7 +2,7 @@
 
 use crate::{mesh, options::Runs, report::Row, stats, wait};
 use anyhow::{Context, Result};
-use holm_tests::suite::Scene;
+use holm_tests::{node::Node, suite::Scene};
 use std::{fs, time::Instant};
 
 /// The kernel counts processor time for `/proc` in hundredths of a second on every architecture that we build for.
@@ -37,6 +37,15 @@ pub fn measure(scene: &Scene, runs: &Runs) -> Result<Vec<Row>> {
             .at_most(1.0)
             .note(format!("{}; over {seconds:.0} s", median(&load))),
     ])
+}
+
+/// Resident memory of a running node, in megabytes.
+///
+/// # Errors
+/// It does not run.
+pub fn resident(node: &Node) -> Result<f64> {
+    let pid = node.pid().context("the node is gone")?;
+    megabytes(&[pid], "VmRSS")?.first().copied().context("no process")
 }
 
 /// Processor time that a process has used so far, in user mode and in the kernel.

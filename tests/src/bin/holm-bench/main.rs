@@ -6,6 +6,7 @@
 mod apply;
 mod client;
 mod conditions;
+mod etcd;
 mod failover;
 mod idle;
 mod jobs;
@@ -14,7 +15,9 @@ mod options;
 mod report;
 mod sim;
 mod start;
+mod state;
 mod stats;
+mod visible;
 mod wait;
 
 use anyhow::{Context, Result};
@@ -37,6 +40,9 @@ const MEASURES: &[(&str, &str, Measure)] = &[
     ("apply", "from a submission to a running task", apply::measure),
     ("failover", "from the death of a host to the replacement of its task", failover::measure),
     ("jobs", "a job of many short tasks, beside a bare fork and exec of the same", jobs::measure),
+    ("state", "replicated state by itself, beside bare signatures and a bare database", state::measure),
+    ("spread", "a change until a site of twenty shows it", visible::site),
+    ("etcd", "writes of three nodes, beside three members of etcd", visible::beside_etcd),
     ("sim", "the simulator, and what fleets of a thousand and more say to each other", sim::measure),
 ];
 

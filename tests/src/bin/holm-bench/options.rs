@@ -30,6 +30,14 @@ pub struct Runs {
     pub jobs: usize,
     /// Tasks of each job.
     pub job_tasks: usize,
+    /// A tenth of the documents in the measures of the state.
+    pub few_documents: bool,
+    /// Nodes of the site through which a change spreads.
+    pub site: usize,
+    /// Changes.
+    pub spreads: usize,
+    /// Writes in a round beside etcd.
+    pub writes: usize,
     /// Seeds of the small simulation.
     pub sim_seeds: u64,
     /// Sizes of the meshes whose messages are compared, ascending.
@@ -47,6 +55,10 @@ const FULL: Runs = Runs {
     failovers: 5,
     jobs: 3,
     job_tasks: 1000,
+    few_documents: false,
+    site: 20,
+    spreads: 40,
+    writes: 3_000,
     sim_seeds: 12,
     growing: &[103, 303, 1003],
     fleets: &[1_000, 10_000],
@@ -61,6 +73,10 @@ const QUICK: Runs = Runs {
     failovers: 1,
     jobs: 1,
     job_tasks: 200,
+    few_documents: true,
+    site: 5,
+    spreads: 5,
+    writes: 480,
     sim_seeds: 2,
     growing: &[53, 103],
     fleets: &[1_000],

@@ -40,7 +40,10 @@ pub fn measure(scene: &Scene, runs: &Runs) -> Result<Vec<Row>> {
 }
 
 /// Starts the agent, waits for its line, and kills it: the next start finds a log to replay.
-fn start_once(node: &Node) -> Result<Duration> {
+///
+/// # Errors
+/// It does not start in time.
+pub fn start_once(node: &Node) -> Result<Duration> {
     let mut command = Command::new(binaries::find("holm")?);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HOLM_")) {
         command.env_remove(name);
