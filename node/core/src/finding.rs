@@ -106,9 +106,10 @@ impl Node {
         ApiError::NotFound(format!("there is no app {name} in namespace {namespace}{hint}"))
     }
 
+    /// The live apps of a name, one a scope at most: an app's document follows from its scope and its name.
     fn namesakes<'a>(&'a self, namespace: &'a Label, name: &'a Label) -> impl Iterator<Item = &'a AppView> {
-        let apps = self.state.apps().values().filter(|app| app.live);
-        apps.filter(move |app| app.manifest.name == *name && app.manifest.namespace == *namespace)
+        let docs = self.state.scopes().into_iter().map(move |scope| DocId::app(&scope, namespace, name));
+        docs.filter_map(|doc| self.state.apps().get(&doc)).filter(|app| app.live)
     }
 
     fn not_held(&self, scope: &Scope) -> ApiError {
