@@ -52,15 +52,18 @@ impl Harm {
 /// A service with a daemon that left its group and session.
 const SERVICE: &str = "setsid sleep 1000 & echo ready; exec sleep 1000";
 
-/// Until both processes of the service are what they are going to be: in the middle of an exec one shows no mark.
-async fn settled(folder: &holm_exec::folder::TaskFolder) {
+/// Waits until the `count` processes of a task are what they are going to be, and returns them: in the middle of an
+/// exec one shows no mark, so that a later look may miss it.
+async fn settled(folder: &holm_exec::folder::TaskFolder, count: usize) -> Vec<Process> {
     let sleeps =
         |process: &Process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|c| c.starts_with(b"sleep"));
+    let mut seen = Vec::new();
     eventually(async || {
-        let marked = marked(folder);
-        marked.len() == 2 && marked.iter().all(sleeps)
+        seen = marked(folder);
+        seen.len() == count && seen.iter().all(sleeps)
     })
     .await;
+    seen
 }
 
 /// An agent that crashed beside one such service, and beside another that nothing happens to.
@@ -74,7 +77,7 @@ async fn crashed_beside(name: &str) -> (Crashed, TaskId, u32, u32) {
     host.run(task("bystander-0", &["sleep", "1000"]));
     let (bystander, ..) = host.started().await;
     let crashed = host.crash().await;
-    settled(&crashed.folder(&id)).await;
+    settled(&crashed.folder(&id), 2).await;
     (crashed, id, pid, bystander)
 }
 
@@ -188,8 +191,7 @@ async fn what_still_runs_of_a_task_is_killed_before_it_starts_again() {
         let mut second = command.spawn().expect("a second shim");
         // It holds the lock too.
         drop(command);
-        eventually(async || marked(&folder).len() == 1).await;
-        let stranger = marked(&folder)[0];
+        let stranger = settled(&folder, 1).await[0];
         let mut spec = script("svc-0", "exec sleep 1000");
         spec.restart = RestartPolicy::Always;
         host.run(spec);
@@ -211,7 +213,7 @@ async fn a_daemon_of_a_task_whose_shim_was_killed_is_killed_with_it() {
     host.started().await;
     host.says(&id, "ready").await;
     let (folder, shim) = (host.folder(&id), host.state(&id).shim());
-    settled(&folder).await;
+    settled(&folder, 2).await;
     assert!(shim.signal_process(Signal::SIGKILL));
     let end = host.ended().await;
     assert!(end.exit.reason.expect("a reason").contains("2 processes that it left were killed"));
@@ -320,7 +322,7 @@ async fn whatever_is_killed_or_damaged_there_is_one_of_each_task_in_the_end() {
             spec.restart = RestartPolicy::Always;
             host.run(spec);
         }
-        eventually(async || marked(&host.folder(&id)).len() == 2).await;
+        settled(&host.folder(&id), 2).await;
         // Until it has said who it is, the next round would only see a start that was cut short.
         eventually(async || host.folder(&id).state().is_ok_and(|s| s.is_some_and(|s| s.command().is_alive()))).await;
         assert!(host.log(&id, Stream::Stdout).await.len() < 1000, "round {round}");
