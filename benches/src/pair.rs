@@ -6,7 +6,7 @@ use holm_mesh_core::repair;
 use holm_node_core::{Config, Effect, Input, Node};
 use holm_state::{State, StoreWrite, verify_batch};
 use holm_state_rocks::{Options, RocksStore};
-use holm_types::{Incarnation, Mono, Now, Scope, Wall, view::NodeInfo};
+use holm_types::{Incarnation, Mono, Now, Scope, Wall, change::SCHEMA, view::NodeInfo};
 use std::{
     collections::VecDeque,
     path::Path,
@@ -132,7 +132,13 @@ fn config(number: u8, incarnation: Incarnation) -> Result<Config> {
         chain: fleet::chain(number)?,
         incarnation,
         seed: u64::from(number),
-        info: NodeInfo { labels: Default::default(), capacity: Default::default(), arch: "x".into(), version },
+        info: NodeInfo {
+            labels: Default::default(),
+            capacity: Default::default(),
+            arch: "x".into(),
+            version,
+            schema: SCHEMA,
+        },
         authority: None,
         peers: Vec::new(),
         liveness: Default::default(),
@@ -140,6 +146,7 @@ fn config(number: u8, incarnation: Incarnation) -> Result<Config> {
         // Only the round that a new connection opens.
         repair_every: Duration::from_secs(3600),
         keep_removed: Duration::from_secs(3600),
+        disk_budget: u64::MAX,
         max_tasks: 100,
         grace: Duration::from_secs(1),
     })

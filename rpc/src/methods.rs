@@ -10,8 +10,9 @@ use crate::{
 };
 use holm_types::{
     api::{
-        AppRef, AppRow, AppStatus, Applied, ApplyParams, CertRow, ListParams, MeshStatus, NodeRow, Page, Plan, Request,
-        ResultParams, ResultRow, RevokeParams, Revoked, ScaleParams, TaskRef, TaskRow, TokenParams,
+        AppRef, AppRow, AppStatus, Applied, ApplyParams, CertRow, ListParams, MeshStatus, NodeRow, Page, Plan,
+        RefusedRow, Request, ResultParams, ResultRow, RevokeParams, Revoked, ScaleParams, TaskRef, TaskRow,
+        TokenParams,
     },
     event::Event,
 };
@@ -74,6 +75,9 @@ pub(crate) const LOGS: (&str, &str) = ("task.logs", "task.logs.stop");
 pub(crate) fn table() -> Vec<Method> {
     vec![
         call::<NoParams, MeshStatus>("mesh.status", "The mesh, as this node sees it", |_| Ok(Request::MeshStatus)),
+        call::<NoParams, Vec<RefusedRow>>("mesh.refused", "The last changes that this node refused", |_| {
+            Ok(Request::MeshRefused)
+        }),
         call::<ListParams, Page<NodeRow>>("node.list", "Lists the nodes", |p| Ok(Request::NodeList(p))),
         call::<ApplyParams, Applied>("app.apply", "Submits or changes an app", |p| Ok(Request::AppApply(p))),
         call::<ApplyParams, Plan>("app.plan", "Says what app.apply would do", |p| Ok(Request::AppPlan(p))),
@@ -102,9 +106,8 @@ pub(crate) fn table() -> Vec<Method> {
 /// How long a method's answer may become.
 pub(crate) fn weight(method: &str) -> Weight {
     match method {
-        "node.list" | "app.get" | "app.list" | "app.result" | "task.list" | "cert.list" | "rpc.discover" => {
-            Weight::Bulk
-        }
+        "mesh.refused" | "node.list" | "app.get" | "app.list" | "app.result" | "task.list" | "cert.list"
+        | "rpc.discover" => Weight::Bulk,
         _ => Weight::Brief,
     }
 }
@@ -242,8 +245,8 @@ mod tests {
     #[test]
     fn what_lists_is_known_to_grow() {
         for method in table() {
-            let lists =
-                method.name.ends_with(".list") || matches!(method.name, "app.get" | "app.result" | "rpc.discover");
+            let lists = method.name.ends_with(".list")
+                || matches!(method.name, "mesh.refused" | "app.get" | "app.result" | "rpc.discover");
             assert_eq!(weight(method.name) == Weight::Bulk, lists, "{}", method.name);
         }
     }

@@ -25,6 +25,7 @@ fn cases() -> Vec<(&'static str, Value, Request)> {
     let app_json = json!({ "name": "web", "namespace": "prod" });
     vec![
         ("mesh.status", json!({}), Request::MeshStatus),
+        ("mesh.refused", json!({}), Request::MeshRefused),
         ("node.list", list_json.clone(), Request::NodeList(list())),
         ("app.apply", apply_json.clone(), Request::AppApply(apply.clone())),
         ("app.plan", apply_json, Request::AppPlan(apply)),

@@ -133,6 +133,19 @@ impl Node {
     /// # Errors
     /// It runs already, or cannot be started.
     pub fn launch(&self) -> Result<()> {
+        self.launch_with(&self.more)
+    }
+
+    /// As [`Node::up`], with these further arguments instead of its own.
+    ///
+    /// # Errors
+    /// It does not serve in time; the end of its log is told.
+    pub fn up_with(&self, more: &[&str]) -> Result<()> {
+        self.launch_with(more)?;
+        self.wait_ready()
+    }
+
+    fn launch_with(&self, more: &[impl AsRef<std::ffi::OsStr>]) -> Result<()> {
         let mut agent = self.agent();
         ensure!(agent.child.is_none(), "{} was started already", self.name);
         agent.starts += 1;
@@ -143,7 +156,7 @@ impl Node {
             command.args(["--listen", &address]);
         }
         // A search for a router that does UPnP costs packets and tells nothing, unless a test is about it.
-        command.env("HOLM_NO_UPNP", "true").args(&self.more);
+        command.env("HOLM_NO_UPNP", "true").args(more);
         let [stdout, stderr] = self.log_files(agent.starts);
         command.stdin(Stdio::null()).stdout(File::create(stdout)?).stderr(File::create(stderr)?);
         // Ctrl-C at a terminal is for the run, which stops its nodes itself.

@@ -14,7 +14,7 @@ pub use apps::{
 };
 pub use certs::{CertRow, CertState, RevokeParams, Revoked};
 pub use error::ApiError;
-pub use nodes::{MeshStatus, NodeRow, Path, TokenParams};
+pub use nodes::{Held, MeshStatus, NodeRow, Path, RefusedRow, Room, TokenParams};
 pub use tasks::{TaskRef, TaskRow};
 
 use crate::Label;
@@ -60,6 +60,8 @@ pub struct Page<T> {
 pub enum Request {
     /// `mesh.status` -> [`MeshStatus`]
     MeshStatus,
+    /// `mesh.refused` -> list of [`RefusedRow`], the latest first
+    MeshRefused,
     /// `node.list` -> [`Page`] of [`NodeRow`]
     NodeList(ListParams),
     /// `app.apply` -> [`Applied`], once it is durable here.

@@ -19,6 +19,9 @@ pub const MAX_KEY_BYTES: usize = 64;
 pub const MAX_DEPS: usize = 64;
 /// Values that one operation may replace, at most.
 pub const MAX_PREDS: usize = 64;
+/// Version of the kinds and keys of documents that this software knows. What a later one adds stands in kinds and keys of
+/// its own: an earlier one keeps them, passes them on, and does not act on them.
+pub const SCHEMA: u32 = 1;
 /// Slots that share a document of assignments and statuses.
 pub const SLOTS_PER_GROUP: u32 = 100;
 

@@ -54,6 +54,8 @@ pub enum EventKind {
     CertificateEnded,
     /// A node was revoked here, or this node itself.
     Revoked,
+    /// This node holds as much of a scope as its disk budget allows, or a quarter more.
+    NoRoom,
     /// This node's database was damaged, and was made again from what could be read of it.
     Rebuilt,
     /// Bad input was refused.

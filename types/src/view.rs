@@ -22,6 +22,9 @@ pub struct NodeInfo {
     pub arch: String,
     /// Version of the software.
     pub version: String,
+    /// Version of the documents' schema that it knows ([`crate::change::SCHEMA`]); 0 if it does not say.
+    #[serde(default)]
+    pub schema: u32,
 }
 
 /// Whether a node is there, as far as this node can tell.
@@ -270,10 +273,10 @@ pub struct SlotView {
     pub assignments: Vec<Assignment>,
 }
 
-/// Two concurrent edits of one field.
+/// Two concurrent edits of one field; or of a removal and an edit, which keeps the app ([`Conflict::LIFE`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Conflict {
-    /// The field of the manifest.
+    /// The field of the manifest, or [`Conflict::LIFE`].
     pub field: String,
     /// The value that holds.
     pub kept: serde_json::Value,
@@ -281,6 +284,11 @@ pub struct Conflict {
     pub lost: Vec<serde_json::Value>,
     /// Who wrote them, the writer of the kept one first: node names, or ids when unknown.
     pub writers: Vec<String>,
+}
+
+impl Conflict {
+    /// Stands for a field: whether the app is there at all.
+    pub const LIFE: &str = "app";
 }
 
 /// An app and its slots.

@@ -20,11 +20,13 @@ pub(crate) struct Entity {
     pub(crate) heads: Vec<Digest>,
     pub(crate) tips: BTreeMap<ActorId, Tip>,
     pub(crate) registers: Registers,
+    /// Of its changes, as they travel.
+    pub(crate) bytes: u64,
 }
 
 impl Entity {
     pub(crate) fn new(scope: Scope, heads: Vec<Digest>) -> Entity {
-        Entity { scope, heads, tips: BTreeMap::new(), registers: Registers::new() }
+        Entity { scope, heads, tips: BTreeMap::new(), registers: Registers::new(), bytes: 0 }
     }
 
     /// Digest of the document id and the heads: equal on two nodes means that they hold the same.

@@ -31,13 +31,13 @@ pub(crate) fn decode_change(doc: &DocId, row: &[u8]) -> Result<SignedChange, Sta
 }
 
 pub(crate) fn head_row(entity: &Entity) -> Result<Vec<u8>, StateError> {
-    Ok(cbor::to_vec("heads", &(&entity.scope, &entity.heads))?)
+    Ok(cbor::to_vec("heads", &(&entity.scope, &entity.heads, entity.bytes))?)
 }
 
 pub(crate) fn read_head(doc: &DocId, row: &[u8]) -> Result<Entity, StateError> {
-    let (scope, heads): (Scope, Vec<Digest>) =
+    let (scope, heads, bytes): (Scope, Vec<Digest>, u64) =
         cbor::from_canonical("heads", row, usize::MAX).map_err(|e| corrupt("heads", doc, &e.to_string()))?;
-    Ok(Entity::new(scope, heads))
+    Ok(Entity { bytes, ..Entity::new(scope, heads) })
 }
 
 pub(crate) fn actor_key(doc: &DocId, actor: &ActorId) -> Vec<u8> {

@@ -7,7 +7,7 @@ use holm_state::{MAX_ORPHANS, Outcome, StateError, verify_batch};
 use holm_types::{
     DocId, Scope,
     cert::Role,
-    change::{MAX_OPS, MAX_VALUE_BYTES, SignedChange, Value, keys_of},
+    change::{MAX_OPS, MAX_VALUE_BYTES, SCHEMA, SignedChange, Value, keys_of},
     manifest::Amounts,
     view::{NodeInfo, TaskState},
 };
@@ -38,6 +38,7 @@ fn a_node_introduces_itself_by_its_own_document_and_orphans_follow() {
         capacity: Amounts::default(),
         arch: "x86_64".into(),
         version: "1".into(),
+        schema: SCHEMA,
     };
     let json = serde_json::to_string(&info).unwrap();
     let hello = new.write(DocId::node(&id(0)), &[cert(0), (keys_of::INFO, text(&json))]);

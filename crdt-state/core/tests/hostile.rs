@@ -222,6 +222,7 @@ fn structural_attacks_cause_no_panic_and_poison_no_document() {
             Outcome::Refused(_) => refused += 1,
             Outcome::Orphan => waiting += 1,
             Outcome::Known => {}
+            Outcome::NoRoom => panic!("there is no budget"),
         }
         assert_eq!(target.state.counters()["panics_caught"], 0, "attack {n}");
     }

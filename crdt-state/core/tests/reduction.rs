@@ -44,6 +44,22 @@ fn an_apply_wins_over_a_remove_that_it_did_not_see() {
     let view = &a.state.apps()[&app_doc()];
     assert!(view.live);
     assert_eq!((view.generation, view.revision, view.manifest.replicas), (1, 2, Some(3)));
+    let [told] = view.conflicts.as_slice() else { panic!("{:?}", view.conflicts) };
+    assert_eq!(
+        (told.field.as_str(), told.kept.clone(), told.lost.clone()),
+        ("app", "kept".into(), vec!["removed".into()])
+    );
+    assert_eq!(told.writers, [id(0).to_string(), id(1).to_string()]);
+
+    let settled = write(&mut b, app_doc(), apply_ops(1, 3, 3));
+    a.receive(&settled);
+    assert_eq!(a.state.apps()[&app_doc()].conflicts, []);
+    // Two removals are none, and neither is one that the other side has outlived.
+    let (mut a, mut b) = pair();
+    let both = [&mut a, &mut b].map(|peer| write(peer, app_doc(), ops(&[(keys_of::LIFE, uint(2))])));
+    meet(&mut a, &mut b, &both[..1], &both[1..]);
+    let view = &a.state.apps()[&app_doc()];
+    assert!(!view.live && view.conflicts.is_empty());
 }
 
 #[test]

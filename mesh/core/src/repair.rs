@@ -60,9 +60,9 @@ pub trait Replica {
     fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)>;
     /// What is held of a document: the last sequence of each actor.
     fn vector(&self, doc: &DocId) -> Vec<(ActorId, u64)>;
-    /// Whether nothing more of a document is wanted, whatever a peer has of it.
-    fn is_over(&self, _doc: &DocId) -> bool {
-        false
+    /// Whether more of a document is wanted, if a peer has it.
+    fn wants(&self, _scope: &Scope, _doc: &DocId) -> bool {
+        true
     }
     /// Encoded changes beyond a vector, in causal order, about `max_bytes` at most, and whether
     /// more remain.
@@ -331,7 +331,7 @@ fn wants(replica: &impl Replica, scope: &Scope, branches: &[Branch], theirs: &[D
         branches.iter().flat_map(|branch| replica.documents(scope, branch, MAX_DOCS)).take(2 * MAX_DOCS).collect();
     let wanted: Vec<_> = theirs
         .iter()
-        .filter(|DocEntry(doc, digest)| ours.get(doc) != Some(digest) && !replica.is_over(doc))
+        .filter(|DocEntry(doc, digest)| ours.get(doc) != Some(digest) && replica.wants(scope, doc))
         .map(|DocEntry(doc, _)| (*doc, bounded(replica.vector(doc))))
         .collect();
     let chunks: Vec<_> = wanted.chunks(MAX_WANTED).collect();

@@ -149,6 +149,7 @@ impl Node {
             let warnings = applied.warnings.into_iter().chain(self.about_repeating(&doc, manifest)).collect();
             return Ok((Applied { warnings, ..applied }, Vec::new()));
         }
+        self.must_have_room(&scope)?;
         // Written again with every edit, so that an edit wins over a removal that it did not see.
         let life = if current.live() { current.life } else { current.life + 1 };
         ops.push((keys_of::LIFE.to_owned(), Some(Value::Uint(life))));
@@ -312,7 +313,7 @@ pub(crate) fn unsupported(manifest: &Manifest) -> Result<Vec<String>, ApiError> 
     Ok(warnings)
 }
 
-/// The fields that differ from what is written: put if new or changed, deleted if gone.
+/// The fields that differ from what is written: put if new or changed, deleted if gone. Those of a later version stay.
 pub(crate) fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(String, Option<Value>)>, ApiError> {
     let wanted = manifest.to_fields();
     let mut ops = Vec::new();
@@ -327,8 +328,29 @@ pub(crate) fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(Strin
             ops.push((keys_of::spec(field), Some(Value::Text(json.clone()))));
         }
     }
-    for field in current.fields.keys().filter(|field| !wanted.contains_key(*field)) {
+    for field in current.fields.keys().filter(|field| !wanted.contains_key(*field) && Manifest::knows(field)) {
         ops.push((keys_of::spec(field), None));
     }
     Ok(ops)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_leaves_the_fields_of_later_versions() {
+        let toml = "name = 'web'\ntype = 'service'\nreplicas = 2\n[run.process]\ncommand = ['/bin/true']\n";
+        let manifest = Manifest::parse(toml, Format::Toml).unwrap();
+        let mut fields = manifest.to_fields();
+        fields.insert("colour".into(), "\"red\"".into());
+        fields.insert("replicas".into(), "3".into());
+        fields.insert("parallel".into(), "3".into());
+        let current = Current { life: 1, revision: 1, fields };
+        let written = edits(&current, &manifest).unwrap();
+        assert_eq!(
+            written,
+            [("spec/replicas".to_owned(), Some(Value::Text("2".into()))), ("spec/parallel".to_owned(), None)]
+        );
+    }
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub repair_every: Duration,
     /// How long what is known of the tasks of a removed app is kept.
     pub keep_removed: Duration,
+    /// Bytes of changes that are held of one scope, at most ([`holm_state::State::set_budget`]).
+    pub disk_budget: u64,
     /// Tasks on this node, at most.
     pub max_tasks: u32,
     /// Time that a task has between TERM and KILL.

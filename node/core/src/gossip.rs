@@ -250,7 +250,7 @@ impl Node {
                         *merged.entry(peer).or_default() += 1 + released;
                     }
                 }
-                Outcome::Known => {}
+                Outcome::Known | Outcome::NoRoom => {}
                 Outcome::Orphan => {
                     sometimes!("a change waits for what it follows");
                     self.hurry_repair(now.mono);

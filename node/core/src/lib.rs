@@ -22,6 +22,7 @@
 //! the order in which it came.
 
 mod apply;
+mod budget;
 mod certs;
 mod collecting;
 mod config;

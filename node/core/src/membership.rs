@@ -77,6 +77,7 @@ impl Node {
             capacity: Default::default(),
             arch: String::new(),
             version: String::new(),
+            schema: 0,
         };
         let liveness = match *id == self.me {
             true => Liveness::Alive,

@@ -16,6 +16,7 @@ use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
     Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
+    api::Room,
     branch::Branch,
     cert::{CertChain, Claims},
     change::SignedChange,
@@ -127,6 +128,8 @@ pub struct Node {
     pub(crate) renewed_peers: Vec<CertChain>,
     pub(crate) told_conflicts: Told,
     pub(crate) collecting: Collecting,
+    /// What the disk budget of each scope left when that was last looked at.
+    pub(crate) rooms: BTreeMap<Scope, Room>,
 }
 
 impl Node {
@@ -142,7 +145,8 @@ impl Node {
         out: &mut Vec<Effect>,
     ) -> Result<Node, NodeError> {
         let claims = config.chain.verify(&config.mesh)?.clone();
-        let state = State::open(config.mesh, config.key.clone(), config.incarnation, store)?;
+        let mut state = State::open(config.mesh, config.key.clone(), config.incarnation, store)?;
+        state.set_budget(config.disk_budget);
         let mut node = Node {
             me: config.key.node_id(),
             members: Members::new(config.liveness.clone()),
@@ -184,6 +188,7 @@ impl Node {
             renewed_peers: Vec::new(),
             told_conflicts: Told::new(),
             collecting: Collecting::default(),
+            rooms: BTreeMap::new(),
             claims,
             state,
             config,
@@ -332,6 +337,7 @@ impl Node {
         self.note_members(now.mono);
         self.note_renewed_peers();
         self.tell_conflicts(now.wall, &changed, out);
+        self.watch_budget(now.wall, out);
         self.local_dirty = true;
         self.deciding.request(now.mono);
     }

@@ -2,9 +2,13 @@
 
 use crate::{Node, apply::to_json, finding::namespace_or_default};
 use holm_scheduler::{Context, app_row, explain, holder};
+use holm_state::Quarantined;
 use holm_types::{
     Digest, DocId, Label, NodeId, Now, Scope, Slot,
-    api::{ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, Request, ResultParams, ResultRow},
+    api::{
+        ApiError, AppRef, AppStatus, ListParams, MeshStatus, NodeRow, Page, Path, RefusedRow, Request, ResultParams,
+        ResultRow,
+    },
     manifest::{Amounts, AppType},
     view::{AppView, Liveness, NodeView, TaskState, View},
 };
@@ -21,6 +25,7 @@ impl Node {
     pub(crate) fn query(&mut self, now: Now, request: &Request) -> Result<Value, ApiError> {
         match request {
             Request::MeshStatus => to_json(&self.mesh_status()),
+            Request::MeshRefused => self.refused(),
             Request::NodeList(params) => {
                 let mut rows = self.node_rows();
                 rows.retain(|row| params.site.as_ref().is_none_or(|site| row.site == *site));
@@ -63,10 +68,23 @@ impl Node {
             peers: u32::try_from(self.peers.len()).unwrap_or(u32::MAX),
             documents: u32::try_from(self.state.document_count()).unwrap_or(u32::MAX),
             heads,
+            held: self.held(),
             counters,
             // The network's to say; who asks it fills this in.
             reach: Default::default(),
         }
+    }
+
+    fn refused(&self) -> Result<Value, ApiError> {
+        let refused = self.state.quarantined().map_err(|e| ApiError::Internal(e.to_string()))?;
+        let row = |refused: &Quarantined| RefusedRow {
+            at: refused.at,
+            author: self.name_of(&refused.author),
+            revoked: self.state.members().get(&refused.author).is_some_and(|member| member.revoked),
+            document: refused.doc.to_string(),
+            why: refused.why.clone(),
+        };
+        to_json(&refused.iter().rev().map(row).collect::<Vec<_>>())
     }
 
     fn node_rows(&self) -> Vec<NodeRow> {
@@ -97,6 +115,7 @@ impl Node {
                     None => self.healer.addresses(id).to_vec(),
                 },
                 version: node.info.version.clone(),
+                schema: node.info.schema,
                 running: if own { self.tasks.running_count() } else { presence.map_or(0, |p| p.running) },
             }
         };

@@ -42,8 +42,8 @@ impl Replica for Documents<'_> {
     fn branches(&self, scope: &Scope, branch: &Branch) -> Option<[DocDigest; FAN_OUT]> {
         self.0.branches(scope, branch)
     }
-    fn is_over(&self, doc: &DocId) -> bool {
-        self.0.is_over(doc)
+    fn wants(&self, scope: &Scope, doc: &DocId) -> bool {
+        !self.0.is_over(doc) && self.0.has_room_for(scope, doc)
     }
     fn documents(&self, scope: &Scope, branch: &Branch, limit: usize) -> Vec<(DocId, DocDigest)> {
         self.0.documents(scope, branch, limit)

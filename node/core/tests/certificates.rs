@@ -6,6 +6,7 @@ use holm_types::{
     Incarnation, Label, MeshId, Mono, NodeId, Now, Wall,
     api::{ApiError, ApplyParams, ListParams, Request, RevokeParams, TokenParams},
     cert::{CertChain, Certificate, Claims, Role, term},
+    change::SCHEMA,
     distrust::Distrust,
     keys::KeyPair,
     manifest::Amounts,
@@ -103,6 +104,7 @@ impl World {
             capacity: Amounts { cpu: 4000, memory: 4 << 30, disk: 32 << 30, extended: BTreeMap::new() },
             arch: "x86_64".into(),
             version: "1".into(),
+            schema: SCHEMA,
         };
         let address = |other: u8| (key(other).node_id(), vec![format!("/gate/{other}")]);
         let config = Config {
@@ -119,6 +121,7 @@ impl World {
             healer: Default::default(),
             repair_every: Duration::from_secs(10),
             keep_removed: Duration::from_secs(600),
+            disk_budget: u64::MAX,
             max_tasks: 10,
             grace: Duration::from_secs(1),
         };

@@ -1,6 +1,6 @@
 //! What this host has to offer to tasks.
 
-use holm_types::{manifest::Amounts, view::NodeInfo};
+use holm_types::{change::SCHEMA, manifest::Amounts, view::NodeInfo};
 use std::{collections::BTreeMap, path::Path};
 
 /// Capacity, architecture and version, with the labels that the operator gave.
@@ -16,6 +16,7 @@ pub fn describe(labels: BTreeMap<String, String>, data_dir: &Path) -> NodeInfo {
         },
         arch: std::env::consts::ARCH.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: SCHEMA,
     }
 }
 

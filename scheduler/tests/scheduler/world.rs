@@ -58,6 +58,7 @@ impl World {
             capacity: amounts(4000, 1024),
             arch: "x86_64".into(),
             version: "0.1.0".into(),
+            schema: 0,
         };
         let node = NodeView {
             id: id(n),

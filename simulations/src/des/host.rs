@@ -16,6 +16,7 @@ use holm_state::{Batch, StoreRead as _, StoreWrite as _, Table};
 use holm_types::{
     Incarnation, MeshId, NodeId, Now, TypeError, Wall,
     cert::{CertChain, Certificate, Claims, Role},
+    change::SCHEMA,
     distrust::Distrust,
     keys::KeyPair,
     manifest::Amounts,
@@ -235,7 +236,8 @@ fn configure(authority: &KeyPair, plan: &PlannedHost, seed: u64) -> Result<Confi
     };
     let chain = CertChain::new(vec![Certificate::sign(claims, authority)?]);
     let capacity = Amounts { cpu: 4000, memory: 4 << 30, disk: 32 << 30, extended: BTreeMap::new() };
-    let info = NodeInfo { labels: BTreeMap::new(), capacity, arch: "x86_64".into(), version: "sim-0".into() };
+    let info =
+        NodeInfo { labels: BTreeMap::new(), capacity, arch: "x86_64".into(), version: "sim-0".into(), schema: SCHEMA };
     Ok(Config {
         mesh,
         mesh_name,
@@ -250,6 +252,7 @@ fn configure(authority: &KeyPair, plan: &PlannedHost, seed: u64) -> Result<Confi
         healer: Default::default(),
         repair_every: Duration::from_secs(10),
         keep_removed: KEEP_REMOVED,
+        disk_budget: u64::MAX,
         max_tasks: 250,
         grace: GRACE,
     })

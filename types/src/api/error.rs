@@ -20,6 +20,9 @@ pub enum ApiError {
     /// This node may not do that.
     #[error("{0}")]
     NotAuthorised(String),
+    /// This node holds as much of that scope as it may.
+    #[error("{0}")]
+    NoRoom(String),
     /// Too much at once; try again.
     #[error("{0}")]
     Busy(String),
@@ -36,6 +39,7 @@ impl ApiError {
             ApiError::NotFound(_) => 1004,
             ApiError::NotAuthorised(_) => 1006,
             ApiError::RevisionConflict { .. } => 1009,
+            ApiError::NoRoom(_) => 1013,
             ApiError::Busy(_) => 1029,
             ApiError::Internal(_) => 1050,
         }
@@ -48,6 +52,7 @@ impl ApiError {
             ApiError::NotFound(_) => "not_found",
             ApiError::NotAuthorised(_) => "not_authorised",
             ApiError::RevisionConflict { .. } => "revision_conflict",
+            ApiError::NoRoom(_) => "no_room",
             ApiError::Busy(_) => "busy",
             ApiError::Internal(_) => "internal",
         }

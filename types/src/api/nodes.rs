@@ -1,7 +1,7 @@
 //! Nodes and the mesh: `node.*`, `mesh.status`, `token.create`.
 
 use super::Reach;
-use crate::{Digest, Label, NodeId, cert::Role, view::Liveness};
+use crate::{Digest, Label, NodeId, Wall, cert::Role, view::Liveness};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,6 +56,9 @@ pub struct NodeRow {
     pub addresses: Vec<String>,
     /// Its software's version.
     pub version: String,
+    /// Version of the documents' schema that it knows; 0 if it has not said.
+    #[serde(default)]
+    pub schema: u32,
     /// Tasks that run there.
     pub running: u32,
 }
@@ -96,9 +99,52 @@ pub struct MeshStatus {
     pub documents: u32,
     /// Digest of each scope: equal on two nodes means converged.
     pub heads: BTreeMap<String, Digest>,
+    /// What is held of each scope, and how much may be.
+    #[serde(default)]
+    pub held: BTreeMap<String, Held>,
     /// Counters of what was dropped or refused, by name.
     pub counters: BTreeMap<String, u64>,
     /// How this node is reached and reaches others.
     #[serde(default)]
     pub reach: Reach,
+}
+
+/// What is held of a scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Held {
+    /// Documents.
+    pub documents: u64,
+    /// Bytes of their changes.
+    pub bytes: u64,
+    /// Bytes that this node keeps of one scope (`holm up --disk-budget`).
+    pub budget: u64,
+    /// What the budget leaves.
+    pub room: Room,
+}
+
+/// What a budget leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Room {
+    /// All is taken.
+    Free,
+    /// The budget is reached: no apps are submitted or changed here, and what others write is still taken.
+    Full,
+    /// A quarter beyond it: of what others write only what ends something is taken. This node falls behind.
+    Over,
+}
+
+/// A row of `mesh.refused`: a change of some node that this one refused, as every honest node does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedRow {
+    /// When, by this node's clock.
+    pub at: Wall,
+    /// Who signed it: a node's name, or its id when it is unknown.
+    pub author: String,
+    /// Whether that node has been revoked; what it still writes is refused as a matter of course.
+    pub revoked: bool,
+    /// The document, in hexadecimal digits.
+    pub document: String,
+    /// Why.
+    pub why: String,
 }

@@ -429,6 +429,12 @@ impl Manifest {
         }
     }
 
+    /// Whether this version knows a field of that name. One that it does not know stands for something that a later
+    /// version wrote, and stays.
+    pub fn knows(field: &str) -> bool {
+        FIELDS.contains(&field)
+    }
+
     /// The manifest of its fields. Fields that this version does not know are left out, and what it
     /// cannot do is let through: other members may run a later version.
     ///
@@ -440,7 +446,7 @@ impl Manifest {
             let value = serde_json::from_str(json).map_err(|e| ManifestError::one(None, format!("{name}: {e}")))?;
             map.insert(name.to_owned(), value);
         }
-        map.retain(|name, _| FIELDS.contains(&name.as_str()));
+        map.retain(|name, _| Manifest::knows(name));
         let manifest: Manifest = serde_json::from_value(serde_json::Value::Object(map))
             .map_err(|e| ManifestError::one(None, e.to_string()))?;
         let faults = rules::broken(&manifest).into_iter().map(|rule| Fault { at: None, message: rule.to_string() });

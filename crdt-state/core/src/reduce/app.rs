@@ -49,6 +49,7 @@ pub(super) fn reduce(
             conflicts.extend(conflict(field, &texts, authors));
         }
     }
+    conflicts.extend(removal(registers, life, authors));
     let manifest = Manifest::from_fields(fields).ok();
     let belongs = |m: &Manifest| Scope::of_app(m.place.site.as_ref()) == *scope;
     let Some(manifest) = manifest.filter(|m| DocId::app(scope, &m.namespace, &m.name) == *doc && belongs(m)) else {
@@ -95,6 +96,26 @@ fn text(register: &Register) -> Option<(&Register, &str)> {
     }
 }
 
+/// An app that lives because an edit did not see its removal.
+fn removal(registers: &Registers, life: u64, authors: &BTreeMap<ActorId, NodeId>) -> Option<Conflict> {
+    let said = |wanted: &dyn Fn(u64) -> bool| {
+        let values = registers.get(keys_of::LIFE)?.iter();
+        values.into_iter().find(|register| matches!(register.value, Value::Uint(n) if wanted(n)))
+    };
+    let removed = said(&|n| n % 2 == 0).filter(|_| life % 2 == 1)?;
+    let kept = said(&|n| n == life)?;
+    Some(Conflict {
+        field: Conflict::LIFE.to_owned(),
+        kept: "kept".into(),
+        lost: vec!["removed".into()],
+        writers: [kept, removed].map(|register| writer(register, authors)).to_vec(),
+    })
+}
+
+fn writer(register: &Register, authors: &BTreeMap<ActorId, NodeId>) -> String {
+    authors.get(&register.actor).map_or_else(|| register.actor.to_string(), NodeId::to_string)
+}
+
 /// Edits of one field that did not see each other, when they differ.
 fn conflict(field: &str, values: &[(&Register, &str)], authors: &BTreeMap<ActorId, NodeId>) -> Option<Conflict> {
     let (kept, rest) = values.split_first()?;
@@ -104,13 +125,10 @@ fn conflict(field: &str, values: &[(&Register, &str)], authors: &BTreeMap<ActorI
         return None;
     }
     let value = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| text.into());
-    let writer = |register: &Register| {
-        authors.get(&register.actor).map_or_else(|| register.actor.to_string(), NodeId::to_string)
-    };
     Some(Conflict {
         field: field.to_owned(),
         kept: value(kept.1),
         lost: lost.iter().map(|(_, text)| value(text)).collect(),
-        writers: std::iter::once(kept).chain(lost.iter().copied()).map(|(register, _)| writer(register)).collect(),
+        writers: std::iter::once(kept).chain(lost.iter().copied()).map(|(r, _)| writer(r, authors)).collect(),
     })
 }

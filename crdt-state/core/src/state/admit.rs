@@ -48,6 +48,10 @@ impl State {
             self.release(now);
             return Outcome::Known;
         }
+        if !self.has_room_for_change(&change) {
+            self.counters.add("without_room", 1);
+            return Outcome::NoRoom;
+        }
         match self.admit(&change) {
             Ok(Verdict::Applied) => {
                 if change.change.time > now.after(FUTURE).0 {
@@ -303,7 +307,12 @@ impl State {
         let actor_row = layout::actor_row(&signed.author, &tip)?;
         let keys: Vec<String> = written.iter().map(|(key, _)| key.clone()).collect();
 
-        let entity = self.docs.entry(doc).or_insert_with(|| Entity::new(signed.scope.clone(), Vec::new()));
+        let entity = self.docs.entry(doc).or_insert_with(|| {
+            self.ledger.add_document(&signed.scope, 0);
+            Entity::new(signed.scope.clone(), Vec::new())
+        });
+        entity.bytes += encoded.len() as u64;
+        self.ledger.add_bytes(&signed.scope, encoded.len() as u64);
         entity.heads = document.heads().to_vec();
         entity.tips.insert(actor, tip);
         for (key, mut values) in written {

@@ -197,10 +197,12 @@ impl State {
     fn rewrite(&mut self, doc: &DocId, kept: &[SignedChange], keys: &BTreeSet<String>) -> Result<(), Refusal> {
         self.cache.take(doc);
         let Some(old) = self.docs.remove(doc) else { return Ok(()) };
+        self.ledger.remove_document(&old.scope, old.bytes);
         let document = Document::of(kept)?;
         let mut entity = Entity::new(old.scope, document.heads().to_vec());
         for signed in kept {
             let actor = *signed.actor().map_err(StateError::from)?;
+            entity.bytes += signed.encode().map_err(StateError::from)?.len() as u64;
             let tip = Tip { seq: signed.change.seq, hash: signed.hash };
             let last = entity.tips.entry(actor).or_insert(tip);
             if last.seq < tip.seq {
@@ -231,6 +233,7 @@ impl State {
             return Ok(());
         }
         self.overlay.put(Table::Heads, doc.0.to_vec(), Some(layout::head_row(&entity)?));
+        self.ledger.add_document(&entity.scope, entity.bytes);
         self.docs.insert(*doc, entity);
         self.cache.put(*doc, document);
         Ok(())

@@ -117,6 +117,7 @@ impl State {
             Ok::<(), StateError>(())
         })?;
         let Some(entity) = self.docs.remove(doc) else { return Ok(false) };
+        self.ledger.remove_document(&entity.scope, entity.bytes);
         self.cache.take(doc);
         self.ended.held.remove(doc);
         rows.push((Table::Heads, doc.0.to_vec()));

@@ -26,6 +26,7 @@ use crate::{
     registers::Registers,
     revocations::Revocations,
     store::{Batch, Table},
+    usage::Ledger,
 };
 use holm_types::{
     ActorId, DocId, Incarnation, MeshId, NodeId, Scope, Wall, cert::CertChain, keys::KeyPair, view::AppView,
@@ -44,6 +45,8 @@ pub enum Outcome {
     Known,
     /// It waits for a change that it depends on, or for its author's certificate.
     Orphan,
+    /// There is no room for it within this node's budget of the scope ([`State::set_budget`]); that says nothing about it.
+    NoRoom,
     /// It is not valid, and why. Honest nodes all say the same.
     Refused(String),
 }
@@ -78,6 +81,7 @@ pub struct State {
     counters: Counters,
     damage: Option<String>,
     ended: Ended,
+    pub(crate) ledger: Ledger,
 }
 
 impl State {

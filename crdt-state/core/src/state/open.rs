@@ -17,6 +17,7 @@ use crate::{
     registers,
     revocations::Revocations,
     store::{StoreRead, Table},
+    usage::Ledger,
 };
 use holm_types::{ActorId, DocId, DocKind, Incarnation, MeshId, NodeId, cert::CertChain, keys::KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,7 @@ impl State {
             counters: Counters::default(),
             damage: None,
             ended: Ended::default(),
+            ledger: Ledger::default(),
         };
         state.read_documents()?;
         state.recall_revocations();
@@ -70,11 +72,12 @@ impl State {
     }
 
     fn read_documents(&mut self) -> Result<(), StateError> {
-        let State { overlay, docs, authors, digests, .. } = self;
+        let State { overlay, docs, authors, digests, ledger, .. } = self;
         overlay.each(Table::Heads, b"", |key, row| {
             let (doc, _) = layout::split_doc("heads", key)?;
             let entity = layout::read_head(&doc, row)?;
             digests.set(&entity.scope, &doc, entity.digest(&doc));
+            ledger.add_document(&entity.scope, entity.bytes);
             docs.insert(doc, entity);
             Ok::<(), StateError>(())
         })?;

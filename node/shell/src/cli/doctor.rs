@@ -3,6 +3,7 @@
 use super::{
     Target,
     client::Context,
+    documents,
     exit::{FAILED, failure},
     inspect::{list, liveness, short},
     output, reachable,
@@ -11,7 +12,7 @@ use crate::environment;
 use anyhow::Result;
 use clap::Args;
 use holm_types::{
-    api::{ListParams, MeshStatus, NodeRow, Reach},
+    api::{Held, ListParams, MeshStatus, NodeRow, Reach, RefusedRow},
     cert::Claims,
     view::Liveness,
 };
@@ -59,6 +60,10 @@ struct Report {
     checks: Vec<Check>,
     counters: BTreeMap<String, u64>,
     reach: Option<Reach>,
+    /// What is held of each scope.
+    held: BTreeMap<String, Held>,
+    /// The last changes that this node refused.
+    refused: Vec<RefusedRow>,
 }
 
 /// `holm doctor`
@@ -68,7 +73,7 @@ pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
     let claims = chain.verify(&settings.mesh)?;
     let mut checks = own(claims, environment::wall().seconds(), crate::daemon::shim_path().is_ok());
     checks.extend(damaged(&crate::daemon::database::aside(&context.data_dir)));
-    let mut report = Report { checks, counters: BTreeMap::new(), reach: None };
+    let mut report = Report { checks, ..Report::default() };
     match context.connect(&args.target).await {
         Ok(client) => {
             let status: MeshStatus = client.call("mesh.status", &serde_json::json!({})).await?;
@@ -76,6 +81,10 @@ pub async fn doctor(context: &Context, args: Doctor) -> Result<ExitCode> {
             report.checks.extend(around(&status, &nodes));
             report.checks.extend(reachable::checks(&status.reach, &nodes, status.node_id));
             report.checks.extend(counted(&status.counters));
+            let refused: Vec<RefusedRow> = client.call("mesh.refused", &serde_json::json!({})).await?;
+            report.checks.extend(documents::checks(&status, &nodes, &refused, environment::wall()));
+            report.refused = refused;
+            report.held = status.held;
             report.counters = status.counters;
             report.reach = Some(status.reach);
         }
@@ -237,6 +246,9 @@ fn render(report: &Report, verbose: bool) -> String {
         let _ = writeln!(text, "\n{}", output::table(&["  own address", "what is known of it"], rows));
         let _ = writeln!(text, "\n  UPnP: {}", reach.upnp);
     }
+    if verbose {
+        text.push_str(&documents::render(&report.held, &report.refused));
+    }
     if verbose && !report.counters.is_empty() {
         let rows = report.counters.iter().map(|(name, n)| vec![format!("  {name}"), n.to_string()]).collect();
         let _ = writeln!(text, "\n{}", output::table(&["  counted since the start", ""], rows));
@@ -253,7 +265,7 @@ pub(super) fn row(n: u8, name: &str) -> NodeRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use holm_types::{NodeId, api::Path};
+    use holm_types::{NodeId, api::Path, change::SCHEMA};
 
     pub(super) fn node(n: u8, name: &str, state: Liveness, version: &str) -> NodeRow {
         NodeRow {
@@ -269,6 +281,7 @@ mod tests {
             labels: BTreeMap::new(),
             addresses: Vec::new(),
             version: version.to_owned(),
+            schema: SCHEMA,
             running: 0,
         }
     }
@@ -285,6 +298,7 @@ mod tests {
             peers,
             documents: 7,
             heads: BTreeMap::new(),
+            held: BTreeMap::new(),
             counters: counters.clone(),
             reach: Default::default(),
         };
@@ -303,7 +317,7 @@ mod tests {
         let mut checks = own(&claims, (90 - days) * 86_400, true);
         checks.extend(around(&status, nodes));
         checks.extend(counted(&counters));
-        Report { checks, counters, reach: None }
+        Report { checks, counters, ..Report::default() }
     }
 
     #[test]

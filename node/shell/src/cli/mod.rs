@@ -4,6 +4,7 @@ mod backup;
 mod certs;
 mod client;
 mod doctor;
+mod documents;
 mod enrol;
 mod exit;
 mod inspect;
@@ -165,6 +166,9 @@ pub struct Up {
     /// How long to keep what is known of the tasks of an app that was removed.
     #[arg(long, env = "HOLM_KEEP_REMOVED", value_name = "TIME", default_value = "10m", value_parser = read::duration)]
     pub keep_removed: std::time::Duration,
+    /// How much to keep of what the nodes of one site, or all of them, have written, at most.
+    #[arg(long, env = "HOLM_DISK_BUDGET", value_name = "BYTES", default_value = "256Mi", value_parser = read::bytes)]
+    pub disk_budget: u64,
     /// Where others can dial this node, when it cannot know: behind a load balancer or a forwarded port (a
     /// multiaddress; may be given several times).
     #[arg(long, env = "HOLM_ADVERTISE", value_name = "MULTIADDR", value_delimiter = ',')]

@@ -132,6 +132,7 @@ fn configure(dir: &DataDir, args: &Up) -> Result<Config> {
         healer: Default::default(),
         repair_every: Duration::from_secs(10),
         keep_removed: args.keep_removed,
+        disk_budget: args.disk_budget,
         max_tasks: 250,
         grace: GRACE,
     })
