@@ -83,7 +83,7 @@ pub fn edit(revision: u64) -> Vec<Op> {
 
 /// Which tasks document a slot is in.
 pub fn tasks_of(scope: &Scope, app: DocId, slot: Slot) -> TasksOf {
-    TasksOf { scope: scope.clone(), app, generation: 1, group: slot / SLOTS_PER_GROUP }
+    TasksOf { scope: scope.clone(), app, generation: 1, group: slot / SLOTS_PER_GROUP, volume: 0 }
 }
 
 /// What the document begins with.

@@ -147,6 +147,7 @@ fn config(number: u8, incarnation: Incarnation) -> Result<Config> {
         repair_every: Duration::from_secs(3600),
         keep_removed: Duration::from_secs(3600),
         disk_budget: u64::MAX,
+        volume: 1_000,
         max_tasks: 100,
         grace: Duration::from_secs(1),
     })

@@ -60,13 +60,16 @@ pub(crate) fn ended_after<'a>(app: &AppView, slot: &'a SlotView, epoch: Epoch) -
 
 /// The epoch of the next decision; `None` when there is none left.
 pub(crate) fn next_epoch(slot: Option<&SlotView>) -> Option<Epoch> {
-    assignments(slot).map(|a| a.epoch).max().unwrap_or(0).checked_add(1)
+    assignments(slot).map(|a| a.epoch).chain(slot.map(|slot| slot.floor)).max().unwrap_or(0).checked_add(1)
 }
 
 /// The number of the next attempt: refused assignments were none, and two coordinators that
 /// chose one node in one epoch made one.
 pub(crate) fn next_attempt(slot: Option<&SlotView>) -> u32 {
-    count_tasks(assignments(slot).filter(|a| !a.refused())).saturating_add(1)
+    let tries = || assignments(slot).filter(|a| !a.refused());
+    // Earlier ones may not be kept any more.
+    let last = tries().map(|a| a.placement.attempt).max().unwrap_or(0);
+    count_tasks(tries()).max(last).saturating_add(1)
 }
 
 /// How often the slot's task failed with this template.

@@ -49,6 +49,9 @@ pub const ALL: &[&str] = &[
     "tasks of an app that was removed are collected",
     "tasks that were collected come from a node that was away",
     "a life of an app that had ended goes on",
+    "the history of tasks goes on in another volume",
+    "a node says again in the next volume what counts of its tasks",
+    "a volume takes the place of those before it",
 ];
 
 #[cfg(test)]

@@ -223,6 +223,14 @@ pub mod keys_of {
         format!("st/{slot}/{epoch}/{}", node.mark())
     }
 
+    /// In a later volume of a tasks document: no epoch of the slot up to this one is given again.
+    pub fn floor(slot: Slot) -> String {
+        format!("ep/{slot}")
+    }
+
+    /// In a later volume of a tasks document, its number: whatever counts of the earlier ones stands in this one.
+    pub const CUT: &str = "cut";
+
     /// A field of an app's manifest.
     pub fn spec(field: &str) -> String {
         format!("spec/{field}")
@@ -287,6 +295,11 @@ pub mod keys_of {
         let epoch = canonical::<Epoch>(parts.next()?)?;
         let writer = parts.next()?;
         (parts.next().is_none() && writer.len() == 16).then_some(SlotKey { status, slot, epoch, writer })
+    }
+
+    /// Reads what [`floor`] built.
+    pub fn parse_floor(key: &str) -> Option<Slot> {
+        key.strip_prefix("ep/").and_then(canonical)
     }
 
     fn canonical<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Option<T> {

@@ -197,10 +197,13 @@ impl DocId {
         DocId::keyed(DocKind::App, &parts)
     }
 
-    /// The document in `scope` of one group of slots of a generation of an app.
-    pub fn tasks(scope: &Scope, app: &DocId, generation: u64, group: u32) -> DocId {
+    /// The document in `scope` of one group of slots of a generation of an app; the first `volume` is 0.
+    pub fn tasks(scope: &Scope, app: &DocId, generation: u64, group: u32, volume: u32) -> DocId {
         let scope = scope.to_string();
-        DocId::keyed(DocKind::Tasks, &[scope.as_bytes(), &app.0, &generation.to_be_bytes(), &group.to_be_bytes()])
+        let (generation, group, volume) = (generation.to_be_bytes(), group.to_be_bytes(), volume.to_be_bytes());
+        let parts: [&[u8]; 5] = [scope.as_bytes(), &app.0, &generation, &group, &volume];
+        let all = if volume == [0; 4] { 4 } else { 5 };
+        DocId::keyed(DocKind::Tasks, &parts[..all])
     }
 
     /// What the document is about.

@@ -271,6 +271,8 @@ impl Assignment {
 pub struct SlotView {
     /// All of them.
     pub assignments: Vec<Assignment>,
+    /// Epochs up to this one were given by assignments that are not kept any more.
+    pub floor: Epoch,
 }
 
 /// Two concurrent edits of one field; or of a removal and an edit, which keeps the app ([`Conflict::LIFE`]).

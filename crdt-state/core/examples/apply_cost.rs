@@ -42,6 +42,7 @@ fn main() -> Result<(), Failure> {
         app: DocId::app(&Scope::Mesh, &"default".parse()?, &"a".parse()?),
         generation: 1,
         group: 0,
+        volume: 0,
     };
     let start = Instant::now();
     let changes = write_history(&mut writer, &of, &key)?;

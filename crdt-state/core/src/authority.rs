@@ -189,12 +189,19 @@ pub struct TasksOf {
     pub generation: u64,
     /// The group of slots ([`holm_types::view::AppView::group_of`]).
     pub group: u32,
+    /// Counts the documents that went on with it when it had become long, from 0.
+    pub volume: u32,
 }
 
 impl TasksOf {
     /// The document that holds them.
     pub fn doc(&self) -> DocId {
-        DocId::tasks(&self.scope, &self.app, self.generation, self.group)
+        DocId::tasks(&self.scope, &self.app, self.generation, self.group, self.volume)
+    }
+
+    /// Another volume of the same.
+    pub fn at(&self, volume: u32) -> TasksOf {
+        TasksOf { volume, ..self.clone() }
     }
 
     /// As it stands in the document.
@@ -203,6 +210,10 @@ impl TasksOf {
         bytes.extend(self.generation.to_be_bytes());
         bytes.extend(self.group.to_be_bytes());
         bytes.extend(self.scope.to_string().into_bytes());
+        if self.volume > 0 {
+            bytes.push(0);
+            bytes.extend(self.volume.to_be_bytes());
+        }
         Value::Bytes(bytes)
     }
 
@@ -211,12 +222,18 @@ impl TasksOf {
         let Value::Bytes(bytes) = value else { return None };
         let (app, rest) = bytes.split_first_chunk::<16>()?;
         let (generation, rest) = rest.split_first_chunk::<8>()?;
-        let (group, scope) = rest.split_first_chunk::<4>()?;
+        let (group, rest) = rest.split_first_chunk::<4>()?;
+        // No scope has a zero in its name.
+        let (scope, volume) = match rest.iter().position(|byte| *byte == 0) {
+            Some(end) => (&rest[..end], Some(u32::from_be_bytes(rest[end + 1..].try_into().ok()?)).filter(|n| *n > 0)?),
+            None => (rest, 0),
+        };
         Some(TasksOf {
             scope: std::str::from_utf8(scope).ok()?.parse().ok()?,
             app: DocId(*app),
             generation: u64::from_be_bytes(*generation),
             group: u32::from_be_bytes(*group),
+            volume,
         })
     }
 }

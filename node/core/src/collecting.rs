@@ -59,6 +59,10 @@ impl Node {
     /// A task of it is still here, or its end was not written yet.
     fn has_use_for(&self, doc: &DocId) -> bool {
         let Some(of) = self.state.tasks_of(doc) else { return false };
+        // Of a life that goes on: what counts stands in a later volume, or has to be said there yet.
+        if self.state.apps().get(&of.app).is_some_and(|app| app.live && app.generation == of.generation) {
+            return !self.lacking(&of.app).is_empty();
+        }
         let same = |app: &DocId, generation: u64| *app == of.app && generation == of.generation;
         self.tasks.locals.values().any(|local| same(&local.group.app, local.group.generation))
             || self.tasks.queue.keys().any(|queued| same(&queued.app, queued.generation))

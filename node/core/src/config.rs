@@ -35,6 +35,9 @@ pub struct Config {
     pub keep_removed: Duration,
     /// Bytes of changes that are held of one scope, at most ([`holm_state::State::set_budget`]).
     pub disk_budget: u64,
+    /// Changes of a document of tasks, after which it goes on in another volume. What the nodes say again there are a few changes
+    /// each: far fewer than this, or it never ends.
+    pub volume: u64,
     /// Tasks on this node, at most.
     pub max_tasks: u32,
     /// Time that a task has between TERM and KILL.

@@ -53,6 +53,11 @@ impl Node {
         self.state.collected(doc)
     }
 
+    /// Whether these tasks are over for this node: a life that has ended, or an earlier volume.
+    pub fn has_ended(&self, of: &TasksOf) -> bool {
+        self.state.has_ended(of)
+    }
+
     /// How much waits in it.
     pub fn waiting(&self) -> Waiting {
         Waiting {

@@ -48,6 +48,7 @@ mod replicate;
 mod revoking;
 mod said;
 mod tasks;
+mod volumes;
 
 pub use config::Config;
 pub use inspect::Waiting;

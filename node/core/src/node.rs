@@ -11,6 +11,7 @@ use crate::{
     pace::Pace,
     postponed::Postponed,
     tasks::Tasks,
+    volumes::Volumes,
 };
 use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
@@ -130,6 +131,7 @@ pub struct Node {
     pub(crate) collecting: Collecting,
     /// What the disk budget of each scope left when that was last looked at.
     pub(crate) rooms: BTreeMap<Scope, Room>,
+    pub(crate) volumes: Volumes,
 }
 
 impl Node {
@@ -189,12 +191,14 @@ impl Node {
             told_conflicts: Told::new(),
             collecting: Collecting::default(),
             rooms: BTreeMap::new(),
+            volumes: Volumes::default(),
             claims,
             state,
             config,
         };
         node.recall_chain(out);
         node.recall_conflicts();
+        node.recall_volumes();
         node.reads_only = node.may_write(now).is_err();
         node.describe_self(now)?;
         node.recall_peers(now.mono);
@@ -274,8 +278,10 @@ impl Node {
         self.repair_round(now, out);
         self.retry_postponed(now, out);
         self.decide(now, out);
+        self.keep_volumes(now);
         self.note_steady(now);
         self.note_changes(now, out);
+        self.move_on(now);
         self.reconcile(now, out);
         self.keep_leases(now, out);
         self.flush_statuses(now);
@@ -320,6 +326,7 @@ impl Node {
             self.lease_deadline(),
             self.postponed.deadline(),
             self.collecting.deadline(),
+            self.volumes.deadline(),
             self.renewal_deadline(),
             local,
         ]
@@ -338,6 +345,7 @@ impl Node {
         self.note_renewed_peers();
         self.tell_conflicts(now.wall, &changed, out);
         self.watch_budget(now.wall, out);
+        self.note_volumes(&changed);
         self.local_dirty = true;
         self.deciding.request(now.mono);
     }

@@ -25,9 +25,10 @@ impl Node {
     /// What this node last said of a task. Read from the document, not from the view: the view knows
     /// only the present generation of an app, and tasks of an older one may be found as well.
     pub(crate) fn last_said(&self, group: &TasksOf, slot: Slot, epoch: Epoch) -> Option<TaskStatus> {
-        let registers = self.state.registers(&group.doc())?;
-        let said = registers.get(&keys_of::status(slot, epoch, &self.me))?.first()?;
-        match &said.value {
+        let key = keys_of::status(slot, epoch, &self.me);
+        let volumes = self.state.volumes(group);
+        let said = volumes.iter().find_map(|doc| self.state.registers(doc)?.get(&key)?.first());
+        match &said?.value {
             Value::Bytes(bytes) => TaskStatus::decode(bytes).ok(),
             Value::Uint(_) | Value::Text(_) => None,
         }

@@ -26,10 +26,10 @@ const WAS: &str = "; was restarted";
 /// Why a task that had no lease any more does not run.
 const FENCED: &str = "its lease was over: it was stopped";
 
-/// Where the assignments and statuses of a slot are written that concern a node at `site`.
+/// Where the assignments and statuses of a slot are written that concern a node at `site`: its first volume.
 pub(crate) fn group_of(app: &AppView, slot: Slot, site: &Label) -> TasksOf {
     let group = AppView::group_of(app.manifest.kind, slot);
-    TasksOf { scope: app.task_scope(site), app: app.doc, generation: app.generation, group }
+    TasksOf { scope: app.task_scope(site), app: app.doc, generation: app.generation, group, volume: 0 }
 }
 
 /// A task that this node runs, starts, stops, or has just seen end.
@@ -207,7 +207,7 @@ impl Node {
             .and_then(|slot| slot.assignments.iter().find(|a| a.epoch == epoch && a.placement.node == self.me));
         let template = assignment.map_or(Digest([0; 32]), |a| a.placement.template);
         let scope = view.map_or(scope, |view| view.task_scope(&self.claims.site));
-        let group = TasksOf { scope, app, generation, group: AppView::group_of(kind, slot) };
+        let group = TasksOf { scope, app, generation, group: AppView::group_of(kind, slot), volume: 0 };
         let status = self.last_said(&group, slot, epoch).filter(|said| !said.state.is_terminal());
         let status = status.unwrap_or_else(|| TaskStatus::new(TaskState::Starting));
         let resources = view.map(|view| view.manifest.resources.amounts()).unwrap_or_default();
@@ -361,8 +361,14 @@ impl Node {
         self.local_dirty = true;
     }
 
-    /// Writes to a tasks document in changes that fit.
+    /// Writes to the latest volume of a tasks document.
     pub(crate) fn write_group(&mut self, group: &TasksOf, ops: Vec<(String, Option<Value>)>, now: Now) {
+        let latest = self.state.latest_volume(group);
+        self.write_volume(&latest, ops, now);
+    }
+
+    /// Writes to one volume of a tasks document, in changes that fit.
+    pub(crate) fn write_volume(&mut self, group: &TasksOf, ops: Vec<(String, Option<Value>)>, now: Now) {
         let doc = group.doc();
         let mut batch = Vec::new();
         let mut bytes = 0;

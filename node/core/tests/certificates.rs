@@ -122,6 +122,7 @@ impl World {
             repair_every: Duration::from_secs(10),
             keep_removed: Duration::from_secs(600),
             disk_budget: u64::MAX,
+            volume: 1_000,
             max_tasks: 10,
             grace: Duration::from_secs(1),
         };

@@ -37,7 +37,7 @@ fn slot_views() -> impl Strategy<Value = SlotView> {
                 told_in: Default::default(),
             }
         };
-        SlotView { assignments: assignments.into_iter().map(build).collect() }
+        SlotView { assignments: assignments.into_iter().map(build).collect(), floor: 0 }
     })
 }
 

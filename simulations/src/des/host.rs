@@ -31,6 +31,8 @@ use std::{
 /// Virtual 2026-01-01.
 pub(crate) const EPOCH_MS: u64 = 1_767_225_600_000;
 /// Where the shell counts its starts (`node/shell`, `daemon/disk.rs`).
+/// Few, so that histories go on in other volumes while faults last.
+const VOLUME: u64 = 40;
 /// Short, so that runs of a minute see tasks of removed apps being forgotten.
 const KEEP_REMOVED: Duration = Duration::from_secs(15);
 const INCARNATION_KEY: &[u8] = b"incarnation";
@@ -253,6 +255,7 @@ fn configure(authority: &KeyPair, plan: &PlannedHost, seed: u64) -> Result<Confi
         repair_every: Duration::from_secs(10),
         keep_removed: KEEP_REMOVED,
         disk_budget: u64::MAX,
+        volume: VOLUME,
         max_tasks: 250,
         grace: GRACE,
     })

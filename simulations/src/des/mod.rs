@@ -126,13 +126,11 @@ fn come_to_rest(engine: &mut Engine) {
 fn meta(engine: &mut Engine) {
     let plan = engine.plan.clone();
     for fault in &plan.faults {
-        let kind = fault.trouble.kind();
-        if engine.record.fired.get(&kind).is_none_or(|n| *n == 0) {
-            engine.record.fired.insert(kind, 0);
-            let detail = format!("no fault of kind {kind:?} did anything");
-            engine.judges.verdicts.violate(Invariant::FaultsFired, engine.now, Vec::new(), detail);
-            return;
-        }
+        engine.record.fired.entry(fault.trouble.kind()).or_default();
+    }
+    if let Some(kind) = plan.idle_fault(&engine.record.fired) {
+        let detail = format!("no fault of kind {kind:?} did anything");
+        engine.judges.verdicts.violate(Invariant::FaultsFired, engine.now, Vec::new(), detail);
     }
 }
 

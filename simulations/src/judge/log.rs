@@ -331,14 +331,12 @@ fn look(verdicts: &mut Verdicts, at: At, there: &Host, tips: &[(Tip, u64)]) {
     }
 }
 
-/// Whether these were tasks of a life of an app that has ended, as the node itself sees it.
+/// Whether these were tasks of a life of an app that has ended, or of an earlier volume, as the node itself sees it.
 fn is_over(there: &Host, tip: &Tip) -> bool {
     let mut doc = DocId([0; 16]);
     doc.0.copy_from_slice(&tip[..16]);
     let Some(node) = &there.node else { return false };
-    let Some(of) = node.collected(&doc) else { return false };
-    let app = node.apps().get(&of.app);
-    app.is_some_and(|app| app.generation > of.generation || (app.generation == of.generation && !app.live))
+    node.collected(&doc).is_some_and(|of| node.has_ended(of))
 }
 
 fn actor_of(tip: &Tip) -> ActorId {

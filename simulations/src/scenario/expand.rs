@@ -76,6 +76,7 @@ impl Scenario {
             wan: self.link,
             lan: self.lan,
             faults,
+            drawn: self.random_faults.is_some(),
             submissions,
             core,
             hosts,

@@ -23,6 +23,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("paused_holder", include_str!("../../scenarios/paused_holder.toml")),
     ("random_faults", include_str!("../../scenarios/random_faults.toml")),
     ("rebooted_offline", include_str!("../../scenarios/rebooted_offline.toml")),
+    ("restarts_for_years", include_str!("../../scenarios/restarts_for_years.toml")),
     ("rolling_agent_upgrade", include_str!("../../scenarios/rolling_agent_upgrade.toml")),
     ("site_power_loss", include_str!("../../scenarios/site_power_loss.toml")),
     ("slow_disk", include_str!("../../scenarios/slow_disk.toml")),

@@ -2,7 +2,7 @@
 
 use super::{AppKind, Backend, Disk, FaultKind, Link, Nat};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A time of the run, or a span of it, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Plan {
     pub lan: Link,
     /// The faults, in the order of their beginning.
     pub faults: Vec<PlannedFault>,
+    /// Faults were drawn: some befall a host that is down, and of a kind that is rare perhaps all do.
+    #[serde(default)]
+    pub drawn: bool,
     /// The submissions, in the order of time.
     pub submissions: Vec<Submission>,
     /// The hosts that have to come to rest at the end; the faults that befall others alone go on.
@@ -85,6 +88,16 @@ pub struct PlannedFault {
     pub lasts: Ms,
     /// What happens.
     pub trouble: Trouble,
+}
+
+impl Plan {
+    /// The kind of fault that was asked for and did nothing, by how often each kind did something. Where faults were drawn, one
+    /// kind may be idle in a run; over all runs none may.
+    pub fn idle_fault(&self, fired: &BTreeMap<FaultKind, u64>) -> Option<FaultKind> {
+        let asked = self.faults.iter().map(|fault| fault.trouble.kind());
+        let idle: BTreeSet<FaultKind> = asked.filter(|kind| fired.get(kind).is_none_or(|n| *n == 0)).collect();
+        idle.first().copied().filter(|_| !self.drawn || idle.len() > 1)
+    }
 }
 
 impl PlannedFault {

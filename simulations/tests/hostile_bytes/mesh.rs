@@ -77,6 +77,7 @@ fn open(n: usize, authority: &KeyPair, disk: &MemStore, now: Now, out: &mut Vec<
         repair_every: Duration::from_secs(2),
         keep_removed: Duration::from_secs(5),
         disk_budget: u64::MAX,
+        volume: 40,
         max_tasks: 1_000,
         grace: Duration::from_secs(1),
     };

@@ -35,6 +35,9 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Tasks documents by app, generation and group.
+type Groups = BTreeMap<(DocId, u64, u32), BTreeSet<DocId>>;
+
 /// The reduced views, and what is needed to keep them so.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
@@ -42,7 +45,9 @@ pub(crate) struct Views {
     /// Tasks documents that said whose they are.
     tasks: BTreeMap<DocId, TasksOf>,
     /// The tasks documents of a generation of an app by their groups, whether the app is known or not.
-    groups: BTreeMap<(DocId, u64, u32), BTreeSet<DocId>>,
+    groups: Groups,
+    /// The last volume of each that has taken everything over that counts of the earlier ones.
+    cuts: BTreeMap<TasksOf, u32>,
     /// Values met that make no sense.
     bad: usize,
 }
@@ -75,10 +80,30 @@ impl Views {
         self.groups.range((*app, 0, 0)..=(*app, u64::MAX, u32::MAX)).flat_map(|(_, docs)| docs)
     }
 
-    /// Whether the life of the app has ended that these tasks belong to.
+    /// The volumes that are held of the same tasks, the latest first.
+    pub(crate) fn volumes(&self, of: &TasksOf) -> Vec<&TasksOf> {
+        let docs = self.groups.get(&(of.app, of.generation, of.group)).into_iter().flatten();
+        let mut volumes: Vec<&TasksOf> = docs.filter_map(|doc| self.tasks.get(doc)).collect();
+        volumes.retain(|other| other.scope == of.scope);
+        volumes.sort_by_key(|other| std::cmp::Reverse(other.volume));
+        volumes
+    }
+
+    /// Whose tasks the documents hold, all of them.
+    pub(crate) fn all_tasks(&self) -> impl Iterator<Item = &TasksOf> {
+        self.tasks.values()
+    }
+
+    /// The volume that takes the place of all before it, 0 if there is none.
+    pub(crate) fn cut(&self, of: &TasksOf) -> u32 {
+        self.cuts.get(&of.at(0)).copied().unwrap_or(0)
+    }
+
+    /// Whether the life of the app has ended that these tasks belong to, or a later volume has taken their place.
     pub(crate) fn has_ended(&self, of: &TasksOf) -> bool {
         let app = self.apps.get(&of.app);
-        app.is_some_and(|app| of.generation < app.generation || (of.generation == app.generation && !app.live))
+        of.volume < self.cut(of)
+            || app.is_some_and(|app| of.generation < app.generation || (of.generation == app.generation && !app.live))
     }
 
     /// An app's document changed.
@@ -116,14 +141,29 @@ impl Views {
             }
         };
         let app = of.app;
+        let keys: Vec<&str> = keys.collect();
+        if of.volume > 0 && (source.registers(doc).is_none() || keys.contains(&keys_of::CUT)) {
+            self.find_cut(source, &of);
+        }
         let view = self.apps.get_mut(&app).filter(|view| view.generation == of.generation);
         if let Some(view) = view {
-            let slots: BTreeSet<Slot> = keys.filter_map(|key| keys_of::parse_slot(key).map(|key| key.slot)).collect();
+            let slots: BTreeSet<Slot> = keys.into_iter().filter_map(slot_of).collect();
             for slot in slots {
-                reduce_slot(source, &self.groups, view, slot, &mut self.bad);
+                reduce_slot(source, (&self.groups, &self.tasks), view, slot, &mut self.bad);
             }
         }
         Some(app)
+    }
+
+    fn find_cut(&mut self, source: Source<'_>, of: &TasksOf) {
+        let says = |volume: &TasksOf| {
+            let values = source.registers(&volume.doc())?.get(keys_of::CUT)?;
+            values.iter().any(|register| register.value == Value::Uint(volume.volume.into())).then_some(volume.volume)
+        };
+        match self.volumes(of).into_iter().find_map(says) {
+            Some(volume) => self.cuts.insert(of.at(0), volume),
+            None => self.cuts.remove(&of.at(0)),
+        };
     }
 
     /// Nothing is left of a tasks document.
@@ -142,18 +182,23 @@ impl Views {
         let (app, generation) = (view.doc, view.generation);
         let docs = self.groups.range((app, generation, 0)..=(app, generation, u32::MAX)).flat_map(|(_, docs)| docs);
         let keys = docs.filter_map(|doc| source.registers(doc)).flat_map(|registers| registers.keys());
-        let slots: BTreeSet<Slot> = keys.filter_map(|key| keys_of::parse_slot(key).map(|key| key.slot)).collect();
+        let slots: BTreeSet<Slot> = keys.filter_map(|key| slot_of(key)).collect();
         for slot in slots {
-            reduce_slot(source, &self.groups, view, slot, &mut self.bad);
+            reduce_slot(source, (&self.groups, &self.tasks), view, slot, &mut self.bad);
         }
     }
+}
+
+/// The slot that a key says something about.
+fn slot_of(key: &str) -> Option<Slot> {
+    keys_of::parse_slot(key).map(|key| key.slot).or_else(|| keys_of::parse_floor(key))
 }
 
 /// A slot stands in the documents that its app's type groups it into. As the type can be edited
 /// while tasks run, the groups of all types are looked at, whatever the type is now.
 fn reduce_slot(
     source: Source<'_>,
-    known: &BTreeMap<(DocId, u64, u32), BTreeSet<DocId>>,
+    (known, tasks): (&Groups, &BTreeMap<DocId, TasksOf>),
     view: &mut AppView,
     slot: Slot,
     bad: &mut usize,
@@ -162,12 +207,11 @@ fn reduce_slot(
         .into_iter()
         .map(|kind| AppView::group_of(kind, slot))
         .collect();
-    let docs: Vec<&Registers> = groups
-        .into_iter()
-        .filter_map(|group| known.get(&(view.doc, view.generation, group)))
-        .flatten()
-        .filter_map(|doc| source.registers(doc))
-        .collect();
+    let docs = groups.into_iter().filter_map(|group| known.get(&(view.doc, view.generation, group))).flatten();
+    let mut docs: Vec<&DocId> = docs.collect();
+    // What a later volume says of a key is the last word.
+    docs.sort_by_key(|doc| std::cmp::Reverse(tasks.get(*doc).map_or(0, |of| of.volume)));
+    let docs: Vec<&Registers> = docs.into_iter().filter_map(|doc| source.registers(doc)).collect();
     match slot::reduce(slot, &docs, source.authors, bad) {
         Some(reduced) => view.slots.insert(slot, reduced),
         None => view.slots.remove(&slot),

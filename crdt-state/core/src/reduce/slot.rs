@@ -3,13 +3,13 @@
 
 use crate::registers::{Register, Registers};
 use holm_types::{
-    ActorId, NodeId, Slot, cbor,
+    ActorId, Epoch, NodeId, Slot, cbor,
     change::{MAX_VALUE_BYTES, Value, keys_of},
     view::{Assignment, Placement, SlotView, TaskStatus},
 };
 use std::collections::BTreeMap;
 
-/// The slot as the documents say it; nothing if it was never assigned.
+/// The slot as the documents say it, of which an earlier one goes before a later one; nothing if it was never assigned.
 pub(super) fn reduce(
     slot: Slot,
     docs: &[&Registers],
@@ -41,7 +41,15 @@ pub(super) fn reduce(
         }
     }
     let assignments: Vec<Assignment> = found.into_values().collect();
-    (!assignments.is_empty()).then_some(SlotView { assignments })
+    let floor = floor_in(slot, docs);
+    (floor > 0 || !assignments.is_empty()).then_some(SlotView { assignments, floor })
+}
+
+fn floor_in(slot: Slot, docs: &[&Registers]) -> Epoch {
+    let key = keys_of::floor(slot);
+    let values = docs.iter().filter_map(|registers| registers.get(&key)).flatten();
+    let floors = values.filter_map(|register| if let Value::Uint(epoch) = register.value { Some(epoch) } else { None });
+    floors.max().unwrap_or(0)
 }
 
 /// The first value that makes sense; a single-writer key has more than one value only when its

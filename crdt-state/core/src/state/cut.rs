@@ -186,9 +186,11 @@ impl State {
         }
         let keys: BTreeSet<String> =
             kept.iter().chain(&cut).flat_map(|signed| &signed.change.ops).map(|op| op.key.clone()).collect();
+        let app = self.views.tasks_of(doc).map(|of| of.app);
         self.rewrite(doc, &kept, &keys)?;
         self.reduce_again(doc, &keys);
         self.note_digest(doc);
+        app.into_iter().for_each(|app| self.note_ends(&app));
         self.overlay.need_sync();
         Ok(())
     }

@@ -77,15 +77,18 @@ impl State {
     /// A document has become another: it counts in the digests, unless it has ended. With an app its tasks' documents
     /// end, or live again.
     pub(super) fn note_digest(&mut self, doc: &DocId) {
-        if doc.kind() == DocKind::App {
-            let tasks: Vec<DocId> = self.views.all_tasks_of(doc).copied().collect();
-            for tasks in tasks {
-                let ended = self.views.tasks_of(&tasks).is_some_and(|of| self.views.has_ended(of));
-                if ended != self.ended.held.contains(&tasks) {
-                    self.note_digest(&tasks);
-                }
+        match doc.kind() {
+            DocKind::App => self.note_ends(doc),
+            DocKind::Tasks => {
+                let app = self.views.tasks_of(doc).filter(|of| of.volume > 0).map(|of| of.app);
+                app.into_iter().for_each(|app| self.note_ends(&app));
             }
+            DocKind::Node | DocKind::Revocation | DocKind::Other(_) => {}
         }
+        self.set_digest(doc);
+    }
+
+    fn set_digest(&mut self, doc: &DocId) {
         let Some(entity) = self.docs.get(doc) else { return };
         if self.views.tasks_of(doc).is_some_and(|of| self.views.has_ended(of)) {
             self.ended.held.insert(*doc);
@@ -95,6 +98,18 @@ impl State {
                 sometimes!("a life of an app that had ended goes on");
             }
             self.digests.set(&entity.scope, doc, entity.digest(doc));
+        }
+    }
+
+    /// Looks at which of an app's tasks documents have ended, or have not any more.
+    pub(super) fn note_ends(&mut self, app: &DocId) {
+        let ends = |doc: &&DocId| {
+            let ended = self.views.tasks_of(doc).is_some_and(|of| self.views.has_ended(of));
+            ended != self.ended.held.contains(*doc)
+        };
+        let tasks: Vec<DocId> = self.views.all_tasks_of(app).filter(ends).copied().collect();
+        for doc in tasks {
+            self.set_digest(&doc);
         }
     }
 

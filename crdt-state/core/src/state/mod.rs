@@ -5,6 +5,7 @@ mod cut;
 mod ended;
 mod open;
 mod repair;
+mod volumes;
 mod write;
 
 pub use cut::revocation_ops;

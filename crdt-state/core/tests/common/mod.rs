@@ -160,7 +160,7 @@ pub fn apply_ops(life: u64, revision: u64, replicas: u32) -> Vec<(String, Option
 }
 
 pub fn tasks_of(generation: u64, group: u32) -> TasksOf {
-    TasksOf { scope: Scope::Mesh, app: app_doc(), generation, group }
+    TasksOf { scope: Scope::Mesh, app: app_doc(), generation, group, volume: 0 }
 }
 
 pub fn placement(node: u8) -> Value {

@@ -169,6 +169,10 @@ pub struct Up {
     /// How much to keep of what the nodes of one site, or all of them, have written, at most.
     #[arg(long, env = "HOLM_DISK_BUDGET", value_name = "BYTES", default_value = "256Mi", value_parser = read::bytes)]
     pub disk_budget: u64,
+    /// How many changes a document of tasks may have before it goes on in another one: what a node that joins has to read.
+    #[arg(long, env = "HOLM_VOLUME", value_name = "CHANGES", default_value_t = 1000, hide = true,
+        value_parser = clap::value_parser!(u64).range(50..))]
+    pub volume: u64,
     /// Where others can dial this node, when it cannot know: behind a load balancer or a forwarded port (a
     /// multiaddress; may be given several times).
     #[arg(long, env = "HOLM_ADVERTISE", value_name = "MULTIADDR", value_delimiter = ',')]

@@ -133,6 +133,7 @@ fn configure(dir: &DataDir, args: &Up) -> Result<Config> {
         repair_every: Duration::from_secs(10),
         keep_removed: args.keep_removed,
         disk_budget: args.disk_budget,
+        volume: args.volume,
         max_tasks: 250,
         grace: GRACE,
     })
