@@ -38,10 +38,10 @@ impl Node {
         }
         self.collecting.since.retain(|doc, _| ended.contains(doc));
         let mut due = Vec::new();
-        for doc in ended {
-            let since = *self.collecting.since.entry(*doc).or_insert(now.mono);
-            if now.mono.since(since) >= self.config.keep_removed && !self.has_use_for(doc) {
-                due.push(*doc);
+        for doc in ended.clone() {
+            let since = *self.collecting.since.entry(doc).or_insert(now.mono);
+            if now.mono.since(since) >= self.config.keep_removed && !self.has_use_for(&doc) {
+                due.push(doc);
             }
         }
         let rest = due.len() > MOST;
@@ -57,8 +57,8 @@ impl Node {
     }
 
     /// A task of it is still here, or its end was not written yet.
-    fn has_use_for(&self, doc: &DocId) -> bool {
-        let Some(of) = self.state.tasks_of(doc) else { return false };
+    fn has_use_for(&mut self, doc: &DocId) -> bool {
+        let Some(of) = self.state.tasks_of(doc).cloned() else { return false };
         // Of a life that goes on: what counts stands in a later volume, or has to be said there yet.
         if self.state.apps().get(&of.app).is_some_and(|app| app.live && app.generation == of.generation) {
             return !self.lacking(&of.app).is_empty();

@@ -268,9 +268,6 @@ impl Node {
             let detail = format!("{count} changes from {}", self.name_of(&peer));
             out.push(self.event(now.wall, EventKind::Merged, None, None, detail));
         }
-        if self.unverified.is_empty() {
-            self.resume_rounds(now.mono, out);
-        }
     }
 
     /// Something is missing: the next round comes soon.

@@ -9,6 +9,7 @@ use crate::{
     lease::{self, Guard, Holder},
     merging::Merging,
     pace::Pace,
+    placing::DECIDE_GAP,
     postponed::Postponed,
     tasks::Tasks,
     volumes::Volumes,
@@ -28,12 +29,10 @@ use holm_types::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
-/// Shortest time between two runs of the scheduler.
-const DECIDE_GAP: Duration = Duration::from_millis(25);
 /// Shortest time between two batches of status writes.
 const STATUS_GAP: Duration = Duration::from_millis(40);
 /// Shortest time between two writes of the peer store: hundreds of peers may tell where they are at once.
@@ -62,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) claims: Claims,
     /// Rounds that were opened with it and that it has not answered: about a scope, or about all.
     pub(crate) opened: BTreeMap<Option<Scope>, Mono>,
+    /// Since when it has been asked for changes of a scope.
+    pub(crate) asked: BTreeMap<Scope, Mono>,
 }
 
 /// A change of a peer on its way to be verified.
@@ -94,7 +95,8 @@ pub struct Node {
     pub(crate) announced: Option<Vec<String>>,
     pub(crate) unverified: VecDeque<Incoming>,
     pub(crate) verifying: VecDeque<Vec<Incoming>>,
-    pub(crate) resume: BTreeSet<(NodeId, Scope)>,
+    /// Rounds that go on, and when.
+    pub(crate) resume: BTreeMap<(NodeId, Scope), Mono>,
     pub(crate) counters: BTreeMap<&'static str, u64>,
     pub(crate) idempotent: VecDeque<(Asked, serde_json::Value)>,
     pub(crate) presence_seq: u64,
@@ -164,7 +166,7 @@ impl Node {
             announced: None,
             unverified: VecDeque::new(),
             verifying: VecDeque::new(),
-            resume: BTreeSet::new(),
+            resume: BTreeMap::new(),
             counters: BTreeMap::new(),
             idempotent: VecDeque::new(),
             presence_seq: 0,
@@ -276,6 +278,7 @@ impl Node {
         self.heartbeat(now, out);
         self.heal(now, out);
         self.repair_round(now, out);
+        self.resume_rounds(now.mono, out);
         self.retry_postponed(now, out);
         self.decide(now, out);
         self.keep_volumes(now);
@@ -327,6 +330,7 @@ impl Node {
             self.postponed.deadline(),
             self.collecting.deadline(),
             self.volumes.deadline(),
+            self.resume_deadline(),
             self.renewal_deadline(),
             local,
         ]

@@ -17,6 +17,11 @@ impl Pace {
         Pace { gap, last: None, due: None }
     }
 
+    /// From now on there is at least this gap between two runs.
+    pub(crate) fn set_gap(&mut self, gap: Duration) {
+        self.gap = gap;
+    }
+
     /// Asks for a run: now, or when the gap since the last one has passed.
     pub(crate) fn request(&mut self, now: Mono) {
         let at = self.last.map_or(now, |last| last.after(self.gap).max(now));
@@ -61,5 +66,8 @@ mod tests {
         assert!(pace.take(at(45)));
         pace.request(at(500));
         assert!(pace.take(at(500)));
+        pace.set_gap(Duration::from_millis(200));
+        pace.request(at(501));
+        assert_eq!(pace.deadline(), Some(at(700)));
     }
 }

@@ -21,6 +21,9 @@ use std::{
     time::Duration,
 };
 
+/// Two runs of the scheduler are so far apart at least, and so much more for each app that is known.
+pub(crate) const DECIDE_GAP: Duration = Duration::from_millis(25);
+const DECIDE_GAP_OF_APP: Duration = Duration::from_micros(15);
 /// Decisions in one run of the scheduler, at most.
 const BUDGET: usize = 512;
 /// How long the document of a node that holds a slot is waited for.
@@ -41,6 +44,9 @@ impl Node {
             self.deciding.request_at(until);
             return;
         }
+        // A look at all apps takes longer the more there are: it may not take all the time.
+        let apps = u32::try_from(self.state.apps().len()).unwrap_or(u32::MAX);
+        self.deciding.set_gap(DECIDE_GAP + DECIDE_GAP_OF_APP.saturating_mul(apps));
         // Most nodes decide for nothing most of the time, and look here at least once a heartbeat.
         if !self.with_view(|node, view| coordinates_any(view, &node.me)) {
             self.unknown_since.clear();

@@ -27,6 +27,8 @@ use std::{
 const NEWCOMERS: Duration = Duration::from_millis(250);
 /// An answer to the opening of a round takes no longer, or there is none.
 const CROSSING: Duration = Duration::from_secs(2);
+/// A repair that goes on waits no longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Key of the peer store among the store's local rows.
 const PEERS_KEY: &str = "peers";
 
@@ -92,7 +94,7 @@ impl Node {
             self.healer.anchor(node);
         }
         let name = claims.name.clone();
-        self.peers.insert(node, Peer { relayed, claims, opened: BTreeMap::new() });
+        self.peers.insert(node, Peer { relayed, claims, opened: BTreeMap::new(), asked: BTreeMap::new() });
         self.open_rounds(now.mono, node, out);
         self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
@@ -254,18 +256,29 @@ impl Node {
             Err(_) => return self.count("frame_malformed"),
         };
         if let Message::Changes { scope, changes, more } = message {
-            return self.on_changes(from, scope, &changes, more);
+            return self.on_changes(now.mono, from, scope, &changes, more);
         }
         if self.crosses_ours(now.mono, from, &message) {
             return;
         }
         let answers = repair::answer(&Documents(&self.state), &message);
         for answer in &answers {
+            self.note_asked(now.mono, from, answer);
             self.send(from, answer, out);
         }
     }
 
-    fn on_changes<B: AsRef<[u8]>>(&mut self, from: NodeId, scope: Scope, changes: &[B], more: bool) {
+    fn note_asked(&mut self, now: Mono, of: NodeId, message: &Message) {
+        if let (Message::Want { scope, .. }, Some(peer)) = (message, self.peers.get_mut(&of)) {
+            peer.asked.insert(scope.clone(), now);
+        }
+    }
+
+    /// What has more to come goes on after a pause as long as this took to come: however slow the link, half of the time it is
+    /// free for all else.
+    fn on_changes<B: AsRef<[u8]>>(&mut self, now: Mono, from: NodeId, scope: Scope, changes: &[B], more: bool) {
+        let asked = self.peers.get_mut(&from).and_then(|peer| peer.asked.remove(&scope));
+        let took = asked.map_or(Duration::ZERO, |asked| now.since(asked)).min(LONGEST_PAUSE);
         for bytes in changes {
             match SignedChange::decode(bytes.as_ref()) {
                 Ok(change) if change.scope == scope => {
@@ -275,18 +288,31 @@ impl Node {
             }
         }
         if more && !changes.is_empty() {
-            self.resume.insert((from, scope));
+            let due = self.resume.entry((from, scope)).or_insert(now);
+            *due = (*due).max(now.after(took));
         }
     }
 
     /// Goes on with the rounds that had more to send, now that what they sent is applied.
     pub(crate) fn resume_rounds(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        for (peer, scope) in std::mem::take(&mut self.resume) {
+        if self.resume_deadline().is_none_or(|due| due > now) {
+            return;
+        }
+        let (due, later) = std::mem::take(&mut self.resume).into_iter().partition(|(_, due)| *due <= now);
+        self.resume = later;
+        let due: BTreeMap<(NodeId, Scope), Mono> = due;
+        for (peer, scope) in due.into_keys() {
             if self.peers.contains_key(&peer) {
                 sometimes!("a repair goes on in another round");
                 self.open_round(now, peer, &scope, out);
             }
         }
+    }
+
+    /// When the next round goes on; not before what was sent is applied.
+    pub(crate) fn resume_deadline(&self) -> Option<Mono> {
+        let applied = self.unverified.is_empty() && self.verifying.is_empty();
+        self.resume.values().min().copied().filter(|_| applied)
     }
 
     fn send(&mut self, peer: NodeId, message: &Message, out: &mut Vec<Effect>) {

@@ -113,6 +113,6 @@ impl Node {
         self.members.forget(node);
         let known = self.healer.forget(node);
         self.save_peers_if(known, now);
-        self.resume.retain(|(peer, _)| peer != node);
+        self.resume.retain(|(peer, _), _| peer != node);
     }
 }

@@ -7,14 +7,14 @@
 //! nothing: who holds a slot says so again.
 
 use crate::{Node, tasks::group_of};
-use holm_scheduler::{coordinator, holder};
+use holm_scheduler::{acting, coordinator, holder};
 use holm_state::{Registers, TasksOf};
 use holm_types::{
     DocId, Epoch, Mono, NodeId, Now, Slot, cbor,
     change::{MAX_VALUE_BYTES, Value, keys_of},
     manifest::AppType,
     sometimes,
-    view::{AppView, Assignment, Placement, SlotView},
+    view::{AppView, Assignment, Placement, SlotView, View},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +23,9 @@ use std::{
 
 /// How often a look is taken at what has become long.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// Keys and values to write.
+type Ops = Vec<(String, Option<Value>)>;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -64,38 +67,45 @@ impl Node {
     }
 
     /// What counts of this node's own tasks of an app and does not stand in their latest volumes.
-    pub(crate) fn lacking(&self, app: &DocId) -> BTreeMap<TasksOf, Vec<(String, Option<Value>)>> {
-        let mut lacking: BTreeMap<TasksOf, Vec<(String, Option<Value>)>> = BTreeMap::new();
-        let Some(view) = self.state.apps().get(app).filter(|view| view.live) else { return lacking };
-        for (slot, seen) in &view.slots {
-            let Some(held) = holder(view, seen).filter(|held| held.placement.node == self.me) else { continue };
-            let group = group_of(view, *slot, &self.claims.site);
-            let latest = self.state.latest_volume(&group);
-            if latest.volume == 0 {
-                continue;
+    pub(crate) fn lacking(&mut self, app: &DocId) -> BTreeMap<TasksOf, Ops> {
+        self.with_view(|node, view| {
+            let mut lacking: BTreeMap<TasksOf, Ops> = BTreeMap::new();
+            let Some(app) = view.apps.get(app).filter(|app| app.live) else { return lacking };
+            for (slot, seen) in &app.slots {
+                let group = group_of(app, *slot, &node.claims.site);
+                let latest = node.state.latest_volume(&group);
+                let Some(registers) = node.state.registers(&latest.doc()).filter(|_| latest.volume > 0) else {
+                    continue;
+                };
+                for held in counting(view, app, seen).filter(|held| held.placement.node == node.me) {
+                    let ops = node.lacking_of(app, *slot, seen, held, registers);
+                    if !ops.is_empty() {
+                        lacking.entry(group.clone()).or_default().extend(ops);
+                    }
+                }
             }
-            let Some(registers) = self.state.registers(&latest.doc()) else { continue };
-            let mut ops = Vec::new();
-            if !stands_in(registers, *slot, held.epoch, &self.me)
-                && let Ok(bytes) = cbor::to_vec("placement", &held.placement)
-            {
-                ops.push((keys_of::assignment(*slot, held.epoch, &self.me), Some(Value::Bytes(bytes))));
-            }
-            let key = keys_of::status(*slot, held.epoch, &self.me);
-            if !registers.contains_key(&key)
-                && let Some(bytes) = self.own_word(view, *slot, held)
-            {
-                ops.push((key, Some(Value::Bytes(bytes))));
-            }
-            let floor = highest(seen);
-            if floor > held.epoch && floor > floor_of(registers, *slot) {
-                ops.push((keys_of::floor(*slot), Some(Value::Uint(floor))));
-            }
-            if !ops.is_empty() {
-                lacking.entry(group).or_default().extend(ops);
-            }
+            lacking
+        })
+    }
+
+    fn lacking_of(&self, app: &AppView, slot: Slot, seen: &SlotView, held: &Assignment, registers: &Registers) -> Ops {
+        let mut ops = Ops::new();
+        if !stands_in(registers, slot, held.epoch, &self.me)
+            && let Ok(bytes) = cbor::to_vec("placement", &held.placement)
+        {
+            ops.push((keys_of::assignment(slot, held.epoch, &self.me), Some(Value::Bytes(bytes))));
         }
-        lacking
+        let key = keys_of::status(slot, held.epoch, &self.me);
+        if !registers.contains_key(&key)
+            && let Some(bytes) = self.own_word(app, slot, held)
+        {
+            ops.push((key, Some(Value::Bytes(bytes))));
+        }
+        let floor = highest(seen);
+        if floor > held.epoch && floor > floor_of(registers, slot) {
+            ops.push((keys_of::floor(slot), Some(Value::Uint(floor))));
+        }
+        ops
     }
 
     /// What this node has to say of a slot that it holds. Of a task that goes on only what it knows in this life: others take its
@@ -143,36 +153,52 @@ impl Node {
 
     fn open_volume(&mut self, of: &TasksOf, now: Now) {
         let Some(volume) = of.volume.checked_add(1) else { return };
-        let floors = self.slots_of(of).map(|(slot, seen)| (keys_of::floor(slot), Some(Value::Uint(highest(seen)))));
-        let floors: Vec<_> = floors.collect();
+        let floors = self.with_view(|_, view| {
+            let floor = |(slot, seen)| (keys_of::floor(slot), Some(Value::Uint(highest(seen))));
+            slots_of(view, of).map(floor).collect::<Ops>()
+        });
         self.write_volume(&of.at(volume), floors, now);
     }
 
-    /// The slots that stand in a tasks document.
-    fn slots_of(&self, of: &TasksOf) -> impl Iterator<Item = (Slot, &SlotView)> {
-        let view = self.state.apps().get(&of.app);
-        let slots = view.into_iter().flat_map(|view| view.slots.iter().map(move |(slot, seen)| (view, *slot, seen)));
-        // A daemon's slots belong to their nodes, each at its own site.
-        let here = |app: &AppView, seen: &SlotView| {
-            let site = seen.assignments.iter().find_map(|a| Some(&self.nodes.get(&a.placement.node)?.site));
-            app.manifest.kind != AppType::Daemon || of.scope.site() == site
-        };
-        slots
-            .filter(move |(app, slot, seen)| AppView::group_of(app.manifest.kind, *slot) == of.group && here(app, seen))
-            .map(|(_, slot, seen)| (slot, seen))
-    }
-
     /// Whether everything that counts of the earlier volumes stands in this one, as far as this node knows.
-    fn has_moved_on(&self, of: &TasksOf) -> bool {
-        let Some(view) = self.state.apps().get(&of.app) else { return false };
-        let Some(registers) = self.state.registers(&of.doc()) else { return false };
-        self.slots_of(of).all(|(slot, seen)| {
-            let Some(held) = holder(view, seen) else { return true };
-            let node = &held.placement.node;
-            let told = held.status.is_none() || registers.contains_key(&keys_of::status(slot, held.epoch, node));
-            told && stands_in(registers, slot, held.epoch, node)
+    ///
+    /// Of a slot whose holder is out of sight while another stands in for it, that other one is enough: the holder says
+    /// again that it goes on when it comes back, and the stand-in knows for what it stands in.
+    fn has_moved_on(&mut self, of: &TasksOf) -> bool {
+        self.with_view(|node, view| {
+            let Some(app) = view.apps.get(&of.app) else { return false };
+            let Some(registers) = node.state.registers(&of.doc()) else { return false };
+            slots_of(view, of).all(|(slot, seen)| {
+                let Some(held) = acting(view, app, seen) else { return true };
+                let holds = &held.placement.node;
+                let told = held.status.is_none() || registers.contains_key(&keys_of::status(slot, held.epoch, holds));
+                told && stands_in(registers, slot, held.epoch, holds)
+            })
         })
     }
+}
+
+/// The slots that stand in a tasks document.
+fn slots_of<'a>(view: &'a View, of: &TasksOf) -> impl Iterator<Item = (Slot, &'a SlotView)> {
+    let app = view.apps.get(&of.app);
+    let (group, site) = (of.group, of.scope.site().cloned());
+    let slots = app.into_iter().flat_map(|app| app.slots.iter().map(move |(slot, seen)| (app, *slot, seen)));
+    // A daemon's slots belong to their nodes, each at its own site.
+    let here = move |app: &AppView, seen: &SlotView| {
+        let at = seen.assignments.iter().find_map(|a| Some(&view.nodes.get(&a.placement.node)?.site));
+        app.manifest.kind != AppType::Daemon || site.as_ref() == at
+    };
+    let stand = move |(app, slot, seen): &(&AppView, Slot, &SlotView)| {
+        AppView::group_of(app.manifest.kind, *slot) == group && here(app, seen)
+    };
+    slots.filter(stand).map(|(_, slot, seen)| (slot, seen))
+}
+
+/// What counts of a slot: who holds it, and who does while that one is out of sight.
+fn counting<'a>(view: &View, app: &AppView, seen: &'a SlotView) -> impl Iterator<Item = &'a Assignment> {
+    let (holds, acts) = (holder(app, seen), acting(view, app, seen));
+    let acts = acts.filter(|acts| holds.is_none_or(|holds| (holds.epoch, holds.writer) != (acts.epoch, acts.writer)));
+    holds.into_iter().chain(acts)
 }
 
 /// Whether a document gives a slot's epoch to a node, whoever wrote it there.
