@@ -16,10 +16,7 @@ use holm_types::{
     sometimes,
     view::{AppView, Assignment, Placement, SlotView, View},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 /// How often a look is taken at what has become long.
 const LOOK: Duration = Duration::from_secs(10);
@@ -30,8 +27,8 @@ type Ops = Vec<(String, Option<Value>)>;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Volumes {
-    /// Apps of which a later volume has changed.
-    fresh: BTreeSet<DocId>,
+    /// Tasks of which a later volume has changed, by their first one.
+    fresh: BTreeSet<TasksOf>,
     next: Mono,
 }
 
@@ -44,13 +41,13 @@ impl Volumes {
 impl Node {
     /// What stood in no later volume when the node went down is looked for at its start.
     pub(crate) fn recall_volumes(&mut self) {
-        self.volumes.fresh = self.state.apps().keys().copied().collect();
+        self.volumes.fresh = self.state.later_volumes().map(|of| of.at(0)).collect();
     }
 
     pub(crate) fn note_volumes(&mut self, changed: &BTreeSet<DocId>) {
         let later = changed.iter().filter_map(|doc| self.state.tasks_of(doc)).filter(|of| of.volume > 0);
-        let apps: Vec<DocId> = later.map(|of| of.app).collect();
-        self.volumes.fresh.extend(apps);
+        let later: Vec<TasksOf> = later.map(|of| of.at(0)).collect();
+        self.volumes.fresh.extend(later);
     }
 
     /// Says again, in the latest volume, what counts of this node's own tasks and does not stand there.
@@ -58,33 +55,29 @@ impl Node {
         if self.reads_only || self.volumes.fresh.is_empty() {
             return;
         }
-        for app in std::mem::take(&mut self.volumes.fresh) {
-            for (group, lacks) in self.lacking(&app) {
+        for of in std::mem::take(&mut self.volumes.fresh) {
+            let lacking = self.lacking(&of);
+            if !lacking.is_empty() {
                 sometimes!("a node says again in the next volume what counts of its tasks");
-                self.write_group(&group, lacks, now);
+                self.write_group(&of, lacking, now);
             }
         }
     }
 
-    /// What counts of this node's own tasks of an app and does not stand in their latest volumes.
-    pub(crate) fn lacking(&mut self, app: &DocId) -> BTreeMap<TasksOf, Ops> {
+    /// What counts of this node's own tasks and does not stand in their latest volume.
+    pub(crate) fn lacking(&mut self, of: &TasksOf) -> Ops {
+        let latest = self.state.latest_volume(of);
         self.with_view(|node, view| {
-            let mut lacking: BTreeMap<TasksOf, Ops> = BTreeMap::new();
-            let Some(app) = view.apps.get(app).filter(|app| app.live) else { return lacking };
-            for (slot, seen) in &app.slots {
-                let group = group_of(app, *slot, &node.claims.site);
-                let latest = node.state.latest_volume(&group);
-                let Some(registers) = node.state.registers(&latest.doc()).filter(|_| latest.volume > 0) else {
-                    continue;
-                };
-                for held in counting(view, app, seen).filter(|held| held.placement.node == node.me) {
-                    let ops = node.lacking_of(app, *slot, seen, held, registers);
-                    if !ops.is_empty() {
-                        lacking.entry(group.clone()).or_default().extend(ops);
-                    }
-                }
-            }
-            lacking
+            let registers = node.state.registers(&latest.doc()).filter(|_| latest.volume > 0);
+            let app = view.apps.get(&of.app).filter(|app| app.live && app.generation == of.generation);
+            let (Some(registers), Some(app)) = (registers, app) else { return Ops::new() };
+            let slots = app.slots.iter().filter(|(slot, _)| group_of(app, **slot, &node.claims.site) == of.at(0));
+            let own = |held: &&Assignment| held.placement.node == node.me;
+            let lacks = slots.flat_map(|(slot, seen)| {
+                let own = counting(view, app, seen).filter(own);
+                own.flat_map(|held| node.lacking_of(app, *slot, seen, held, registers)).collect::<Ops>()
+            });
+            lacks.collect()
         })
     }
 

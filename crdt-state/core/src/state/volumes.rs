@@ -22,6 +22,11 @@ impl State {
         self.views.volumes(of).into_iter().map(TasksOf::doc).collect()
     }
 
+    /// All volumes that are held but the first ones.
+    pub fn later_volumes(&self) -> impl Iterator<Item = &TasksOf> {
+        self.views.all_tasks().filter(|of| of.volume > 0)
+    }
+
     /// Whether a life is over, or a later volume has taken the place of this one.
     pub fn has_ended(&self, of: &TasksOf) -> bool {
         self.views.has_ended(of)
