@@ -8,7 +8,11 @@ use holm_tests::{
     suite::{Scene, Suite},
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, io::Write};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// Kills, if `HOLM_KILLS` does not say how many.
 const ROUNDS: u32 = 20;
@@ -26,28 +30,72 @@ fn app(name: &str) -> Value {
 }
 
 fn nothing_is_lost(scene: &Scene) -> Result<()> {
-    let mesh = Cluster::of(scene).node("cloud-1", "cloud").start()?;
-    let node = mesh.node("cloud-1");
-    let mut acknowledged = BTreeSet::new();
+    let mesh = Cluster::of(scene).node("cloud-1", "cloud").keeper("cloud-2", "cloud").start()?;
+    let (node, other) = (mesh.node("cloud-1"), mesh.node("cloud-2"));
     let rounds =
         std::env::var("HOLM_KILLS").map_or(Ok(ROUNDS), |text| text.parse()).context("HOLM_KILLS is no number")?;
+    let over = AtomicBool::new(false);
+    let acknowledged = std::thread::scope(|scope| {
+        // Both take submissions all the time, the one that is killed while it is there.
+        let flag = &over;
+        let load = |node, name: &'static str| scope.spawn(move || submit_until(flag, node, name));
+        let loads = [load(node, "of-one"), load(other, "of-the-other")];
+        let killed = kill_again_and_again(node, rounds);
+        over.store(true, Ordering::Relaxed);
+        let taken = loads.map(|load| load.join().unwrap_or_default());
+        ensure!(
+            taken.iter().all(|taken| taken.len() >= rounds as usize),
+            "too little load: {:?}",
+            taken.map(|t| t.len())
+        );
+        Ok(killed?.into_iter().chain(taken.into_iter().flatten()).collect::<BTreeSet<String>>())
+    })?;
+    mesh.wait_converged()?;
+    for node in [node, other] {
+        let lost: Vec<_> = acknowledged.difference(&apps(node)?).cloned().collect();
+        ensure!(lost.is_empty(), "{} lacks {} of {}: {lost:?}", node.name(), lost.len(), acknowledged.len());
+    }
+    Ok(())
+}
+
+/// The names of all apps that a node knows.
+fn apps(node: &Node) -> Result<BTreeSet<String>> {
+    let (mut names, mut cursor) = (BTreeSet::new(), Value::Null);
+    loop {
+        let page = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
+        let mut page = node.call("app.list", page)?;
+        let items = page["items"].as_array().context("a list")?;
+        names.extend(items.iter().filter_map(|row| row["name"].as_str().map(str::to_owned)));
+        cursor = page["next"].take();
+        if cursor.is_null() {
+            return Ok(names);
+        }
+    }
+}
+
+/// Submits one app after another, and gives those that were acknowledged.
+fn submit_until(over: &AtomicBool, node: &Node, name: &str) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let names = (0..).map(|n| format!("{name}-{n}"));
+    for name in names.take_while(|_| !over.load(Ordering::Relaxed)) {
+        if node.call("app.apply", json!({ "manifest": app(&name) })).is_ok() {
+            acknowledged.push(name);
+        }
+    }
+    acknowledged
+}
+
+fn kill_again_and_again(node: &Node, rounds: u32) -> Result<BTreeSet<String>> {
+    let mut acknowledged = BTreeSet::new();
     for round in 0..rounds {
         let name = format!("app-{round}");
         acknowledge_and_kill(node, &name, round)?;
         acknowledged.insert(name);
-
         node.up()?;
-        let listed = node.call("app.list", json!({}))?;
-        let there: BTreeSet<String> = listed["items"]
-            .as_array()
-            .context("a list")?
-            .iter()
-            .filter_map(|row| row["name"].as_str().map(str::to_owned))
-            .collect();
-        let lost: Vec<_> = acknowledged.difference(&there).collect();
+        let lost: Vec<_> = acknowledged.difference(&apps(node)?).cloned().collect();
         ensure!(lost.is_empty(), "in round {round} these acknowledged apps are lost: {lost:?}");
     }
-    Ok(())
+    Ok(acknowledged)
 }
 
 /// Submits `name`, and kills the node as soon as it says that it has it. One more submission is under way
