@@ -107,7 +107,7 @@ pub use members::Member;
 pub use memory::MemStore;
 pub use orphans::{MAX_ORPHAN_BYTES, MAX_ORPHANS};
 pub use quarantine::{MAX_QUARANTINED, Quarantined};
-pub use reduce::life_of;
+pub use reduce::{floor_of, life_of};
 pub use registers::{Register, Registers};
 pub use salvage::{Kept, Rebuild, Rebuilt, Unread, salvage};
 pub use state::{Outcome, State, revocation_ops};

@@ -8,7 +8,7 @@
 
 use crate::{Node, tasks::group_of};
 use holm_scheduler::{acting, coordinator, holder};
-use holm_state::{Registers, TasksOf};
+use holm_state::{Registers, TasksOf, floor_of};
 use holm_types::{
     DocId, Epoch, Mono, NodeId, Now, Slot, cbor,
     change::{MAX_VALUE_BYTES, Value, keys_of},
@@ -205,14 +205,6 @@ fn stands_in(registers: &Registers, slot: Slot, epoch: Epoch, node: &NodeId) -> 
         }
         Value::Uint(_) | Value::Text(_) => false,
     })
-}
-
-fn floor_of(registers: &Registers, slot: Slot) -> Epoch {
-    let values = registers.get(&keys_of::floor(slot)).into_iter().flatten();
-    values
-        .filter_map(|register| if let Value::Uint(epoch) = register.value { Some(epoch) } else { None })
-        .max()
-        .unwrap_or(0)
 }
 
 /// The highest epoch that a slot was ever given.

@@ -8,6 +8,7 @@ mod app;
 mod slot;
 
 pub use app::life_of;
+pub use slot::floor_of;
 
 use crate::{
     authority::{TASKS_APP, TasksOf},

@@ -9,7 +9,8 @@ use holm_types::{
 };
 use std::collections::BTreeMap;
 
-/// The slot as the documents say it, of which an earlier one goes before a later one; nothing if it was never assigned.
+/// The slot as the documents say it, nothing if it was never assigned. The first of them that says something of a key is
+/// believed.
 pub(super) fn reduce(
     slot: Slot,
     docs: &[&Registers],
@@ -41,13 +42,13 @@ pub(super) fn reduce(
         }
     }
     let assignments: Vec<Assignment> = found.into_values().collect();
-    let floor = floor_in(slot, docs);
+    let floor = docs.iter().map(|registers| floor_of(registers, slot)).max().unwrap_or(0);
     (floor > 0 || !assignments.is_empty()).then_some(SlotView { assignments, floor })
 }
 
-fn floor_in(slot: Slot, docs: &[&Registers]) -> Epoch {
-    let key = keys_of::floor(slot);
-    let values = docs.iter().filter_map(|registers| registers.get(&key)).flatten();
+/// The highest epoch that a document says was given before it began.
+pub fn floor_of(registers: &Registers, slot: Slot) -> Epoch {
+    let values = registers.get(&keys_of::floor(slot)).into_iter().flatten();
     let floors = values.filter_map(|register| if let Value::Uint(epoch) = register.value { Some(epoch) } else { None });
     floors.max().unwrap_or(0)
 }
