@@ -47,10 +47,8 @@ impl Engine {
 
     /// The members that an enrolment told it of: the anchors, and some of its site.
     fn peers_known(&self, host: HostIndex) -> Vec<(NodeId, Vec<String>)> {
-        let others = (0..self.hosts.len()).filter(|other| *other != host);
-        let (anchors, rest): (Vec<_>, Vec<_>) = others.partition(|other| self.hosts[*other].plan.anchor);
-        let near = rest.into_iter().filter(|other| self.links.same_site(host, *other));
-        let known = anchors.into_iter().chain(near).take(PEERS_KNOWN);
+        let near = self.neighbourhood(host).filter(|other| !self.hosts[*other].plan.anchor);
+        let known = self.anchors.iter().copied().chain(near).filter(|other| *other != host).take(PEERS_KNOWN);
         known.map(|other| (self.hosts[other].id, vec![self.address(other)])).collect()
     }
 
@@ -62,7 +60,7 @@ impl Engine {
         self.record.went_down(self.now, self.no(host));
         self.note(Some(host), "agent-down", if resets { "killed" } else { "power lost" });
         self.hosts[host].stop_agent();
-        self.forget_choices_of_peers(host);
+        self.leaves_all(host);
         let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
         for peer in peers {
             self.detach(host, peer, resets);

@@ -85,6 +85,7 @@ pub(crate) struct Engine {
     pub(crate) record: Record,
     pub(crate) judges: Judges,
     pub(crate) topics: Vec<String>,
+    topic_nos: BTreeMap<String, TopicNo>,
     pub(crate) answers: BTreeMap<RequestId, Answer>,
     /// Which request is whose: the host and, for a submission of the plan, its place there.
     pub(crate) asked: BTreeMap<RequestId, (HostIndex, Option<usize>)>,
@@ -103,6 +104,9 @@ pub(crate) struct Engine {
     shelf: Shelf,
     ids: BTreeMap<NodeId, HostIndex>,
     sites: BTreeMap<String, u32>,
+    /// The hosts of each site, and those that everybody is told of who is enrolled.
+    site_hosts: BTreeMap<u32, Vec<HostIndex>>,
+    pub(super) anchors: Vec<HostIndex>,
     verdicts: BTreeMap<Digest, bool>,
 }
 
@@ -118,6 +122,7 @@ impl Engine {
             now: 0,
             record: Record::keeping(options.events),
             topics: Vec::new(),
+            topic_nos: BTreeMap::new(),
             answers: BTreeMap::new(),
             asked: BTreeMap::new(),
             authority: KeyPair::from_secret(&[0xa5; 32]),
@@ -131,6 +136,8 @@ impl Engine {
             shelf: Shelf::default(),
             ids: BTreeMap::new(),
             sites: BTreeMap::new(),
+            site_hosts: BTreeMap::new(),
+            anchors: Vec::new(),
             verdicts: BTreeMap::new(),
         }
     }
@@ -141,6 +148,8 @@ impl Engine {
         let sites = self.sites.len() as u32;
         let site = *self.sites.entry(planned.site.clone()).or_insert(sites);
         self.links.add_host(planned.no, site);
+        self.site_hosts.entry(site).or_default().push(index);
+        self.anchors.extend(planned.anchor.then_some(index));
         let no = planned.no;
         let mut host = Host::new(&self.authority, planned, self.plan.seed, &self.shelf)?;
         let revokes = |fault: &PlannedFault| matches!(fault.trouble, Trouble::Revoke { by, .. } if by == no);
@@ -161,6 +170,12 @@ impl Engine {
     pub(crate) fn index_of_no(&self, no: HostNo) -> Option<HostIndex> {
         // Hosts are in the order of their numbers, and few are ever taken out.
         self.hosts.binary_search_by_key(&no, |host| host.plan.no).ok()
+    }
+
+    /// The hosts of a host's site, in their order.
+    pub(super) fn neighbourhood(&self, host: HostIndex) -> impl Iterator<Item = HostIndex> {
+        let site = self.sites.get(&self.hosts[host].plan.site);
+        site.and_then(|site| self.site_hosts.get(site)).into_iter().flatten().copied()
     }
 
     pub(crate) fn no(&self, host: HostIndex) -> HostNo {
@@ -342,9 +357,7 @@ impl Engine {
             }
             Effect::Subscribe(topic) => {
                 let no = self.topic_no(&topic);
-                self.hosts[host].topics.push(no);
-                self.forget_neighbours(host);
-                self.forget_choices_of_peers(host);
+                self.joins(host, no);
             }
             Effect::Publish { topic, bytes } => {
                 let topic = self.topic_no(&topic);
@@ -397,12 +410,13 @@ impl Engine {
     }
 
     fn topic_no(&mut self, topic: &str) -> TopicNo {
-        let known = self.topics.iter().position(|known| known == topic);
-        let no = known.unwrap_or_else(|| {
-            self.topics.push(topic.to_owned());
-            self.topics.len() - 1
-        });
-        no as TopicNo
+        if let Some(known) = self.topic_nos.get(topic) {
+            return *known;
+        }
+        let no = self.topics.len() as TopicNo;
+        self.topics.push(topic.to_owned());
+        self.topic_nos.insert(topic.to_owned(), no);
+        no
     }
 
     /// All but heartbeats.

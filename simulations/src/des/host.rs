@@ -4,6 +4,7 @@
 use super::{
     disk::{Backup, Shelf, SimDisk},
     event::{ConnectionNo, HostIndex, TopicNo},
+    gossip::Meshes,
     queue::At,
     runner::{GRACE, Processes},
 };
@@ -23,7 +24,7 @@ use holm_types::{
     view::NodeInfo,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -67,11 +68,9 @@ pub(crate) struct Host {
     pub(crate) frozen: u32,
     pub(crate) thawed: VecDeque<super::event::Event>,
     pub(crate) ends: BTreeMap<HostIndex, End>,
-    pub(crate) topics: Vec<TopicNo>,
-    /// Neighbours in the gossip mesh; none when it has to be computed again.
-    pub(crate) neighbours: BTreeMap<TopicNo, Vec<HostIndex>>,
-    /// Those of them that it chose itself; none when it has to choose again.
-    pub(crate) choices: BTreeMap<TopicNo, Vec<HostIndex>>,
+    /// Hosts that have an end of a connection with this one.
+    pub(crate) ends_here: BTreeSet<HostIndex>,
+    pub(crate) meshes: Meshes,
     pub(crate) processes: Processes,
     /// How far its clock is off, in milliseconds.
     pub(crate) clock_ms: i64,
@@ -113,9 +112,8 @@ impl Host {
             frozen: 0,
             thawed: VecDeque::new(),
             ends: BTreeMap::new(),
-            topics: Vec::new(),
-            neighbours: BTreeMap::new(),
-            choices: BTreeMap::new(),
+            ends_here: BTreeSet::new(),
+            meshes: Meshes::default(),
             processes: Processes::default(),
             slow_disk: 0,
             disk_free: 0,
@@ -211,9 +209,6 @@ impl Host {
     pub(crate) fn stop_agent(&mut self) {
         self.node = None;
         self.distrust = Arc::default();
-        self.topics.clear();
-        self.neighbours.clear();
-        self.choices.clear();
         self.thawed.clear();
     }
 }

@@ -99,9 +99,9 @@ impl Engine {
             incarnation: Incarnation(u64::MAX),
             seq: u64::MAX,
             every_ms: 1_000,
-            free: Default::default(),
-            running: 0,
-            addresses: Vec::new(),
+            free: None,
+            running: None,
+            addresses: None,
             leaving: true,
             chain: None,
         };

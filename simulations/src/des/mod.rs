@@ -18,6 +18,7 @@ pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod event;
 mod faults;
+mod gossip;
 pub(crate) mod host;
 pub(crate) mod launch;
 mod liar;

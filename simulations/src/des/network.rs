@@ -1,31 +1,19 @@
-//! Connections, frames and gossip, as `mesh/net` and libp2p make them: a stream keeps its order and
-//! waits for a cut link until a ping finds it dead; gossip goes from neighbour to neighbour, is
-//! late, and sometimes does not come at all.
+//! Connections and frames, as `mesh/net` and libp2p make them: a stream keeps its order and waits for a cut link until a ping
+//! finds it dead.
 
 use super::{
     engine::Engine,
-    event::{Event, HostIndex, TopicNo},
+    event::{Event, HostIndex},
     host::End,
     nat::{Way, way},
     queue::At,
 };
-use crate::scenario::random::mix;
 use holm_node_core::Input;
 use holm_types::{NodeId, distrust::Distrust};
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
-/// Neighbours that a host chooses in a gossip mesh; others may choose it too.
-const GOSSIP_DEGREE: usize = 4;
-/// Gossip that would wait longer than this for an uplink is dropped, as from gossipsub's full queues.
-const GOSSIP_QUEUE: At = 2_000_000;
 /// Frames that wait for one peer, at most (`mesh/net`'s `outbox_frames`).
 const HELD_MAX: usize = 256;
-/// Gossip that a host remembers for storms.
-const OVERHEARD_MAX: usize = 64;
 
 impl Engine {
     /// A host dials another: what comes of it is known after a round trip and a half.
@@ -89,7 +77,7 @@ impl Engine {
     }
 
     /// Whether the bytes of a connection get through both ways now.
-    fn carries(&self, a: HostIndex, b: HostIndex, relay: Option<HostIndex>) -> bool {
+    pub(super) fn carries(&self, a: HostIndex, b: HostIndex, relay: Option<HostIndex>) -> bool {
         self.links.open_both_ways(a, b)
             && relay.is_none_or(|r| {
                 let host = &self.hosts[r];
@@ -103,7 +91,8 @@ impl Engine {
     fn attach(&mut self, host: HostIndex, peer: HostIndex, no: u64, peer_life: u32, relay: Option<HostIndex>) {
         let end = End { no, peer_life, relay, last_arrival: self.now, held: VecDeque::new(), mute_since: None };
         let old = self.hosts[host].ends.insert(peer, end);
-        self.forget_neighbours(host);
+        self.hosts[peer].ends_here.insert(host);
+        self.meets(host, peer);
         let node = self.hosts[peer].id;
         match old {
             Some(old) if old.peer_life == peer_life => return,
@@ -119,8 +108,8 @@ impl Engine {
     /// A host gives a connection up; the other end hears of it, if anything gets there.
     pub(super) fn detach(&mut self, host: HostIndex, peer: HostIndex, tell: bool) {
         let Some(end) = self.hosts[host].ends.remove(&peer) else { return };
-        self.forget_neighbours(host);
-        self.hosts[peer].neighbours.clear();
+        self.hosts[peer].ends_here.remove(&host);
+        self.parts(host, peer);
         if tell && self.links.open(host, peer) {
             let at = self.now + self.links.delay(host, peer, self.now, 2);
             self.push(at, Event::Closed { host: peer, peer: host, connection: end.no });
@@ -222,7 +211,7 @@ impl Engine {
     }
 
     /// When bytes that leave at `at` arrive, after those that left the host's uplink before them.
-    fn travel(&mut self, from: HostIndex, to: HostIndex, bytes: usize, at: At, salt: u64) -> At {
+    pub(super) fn travel(&mut self, from: HostIndex, to: HostIndex, bytes: usize, at: At, salt: u64) -> At {
         let mut waits = 0;
         if !self.links.same_site(from, to) {
             let now = self.now;
@@ -245,134 +234,5 @@ impl Engine {
         } else {
             self.record.count("frames_lost", 1);
         }
-    }
-
-    /// Who a host is connected to has changed: it chooses its neighbours anew, and its peers may have gained or lost
-    /// one that chose them.
-    pub(super) fn forget_neighbours(&mut self, host: HostIndex) {
-        self.hosts[host].choices.clear();
-        self.hosts[host].neighbours.clear();
-        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.hosts[peer].neighbours.clear());
-    }
-
-    /// Which topics a host takes part in has changed: its peers choose anew.
-    pub(super) fn forget_choices_of_peers(&mut self, host: HostIndex) {
-        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
-        peers.into_iter().for_each(|peer| self.hosts[peer].choices.clear());
-    }
-
-    /// The neighbours of a host in the gossip mesh of a topic: of its peers that take part the few that a
-    /// hash of the pair ranks first, for it or for them. Both sides see it the same way.
-    fn neighbours(&mut self, host: HostIndex, topic: TopicNo) -> Vec<HostIndex> {
-        if let Some(known) = self.hosts[host].neighbours.get(&topic) {
-            return known.clone();
-        }
-        let peers: Vec<HostIndex> = self.hosts[host].ends.keys().copied().collect();
-        let mut mine = self.choice(host, topic).to_vec();
-        for peer in peers {
-            if self.hosts[peer].topics.contains(&topic) && self.choice(peer, topic).contains(&host) {
-                mine.push(peer);
-            }
-        }
-        mine.sort_unstable();
-        mine.dedup();
-        self.hosts[host].neighbours.insert(topic, mine.clone());
-        mine
-    }
-
-    /// The neighbours that a host chooses itself. Kept, since it looks at all its peers: a keeper has the whole mesh.
-    fn choice(&mut self, of: HostIndex, topic: TopicNo) -> &[HostIndex] {
-        if !self.hosts[of].choices.contains_key(&topic) {
-            let no = |host: HostIndex| self.hosts[host].plan.no.0;
-            let mine = no(of);
-            let joined = self.hosts[of].ends.keys().copied().filter(|peer| self.hosts[*peer].topics.contains(&topic));
-            let rank = |peer| mix(u64::from(mine.min(no(peer))) << 32 | u64::from(mine.max(no(peer))));
-            let mut ranked: Vec<(u64, HostIndex)> = joined.map(|peer| (rank(peer), peer)).collect();
-            if ranked.len() > GOSSIP_DEGREE {
-                ranked.select_nth_unstable(GOSSIP_DEGREE);
-                ranked.truncate(GOSSIP_DEGREE);
-            }
-            self.hosts[of].choices.insert(topic, ranked.into_iter().map(|(_, peer)| peer).collect());
-        }
-        self.hosts[of].choices.get(&topic).map_or(&[], Vec::as_slice)
-    }
-
-    /// Publishes to a topic: the message goes from neighbour to neighbour, each host passes it on
-    /// once, and all copies are counted as messages. `author` signed it; `origin` says it, now.
-    pub(super) fn publish(&mut self, origin: HostIndex, author: HostIndex, topic: TopicNo, bytes: Arc<[u8]>) {
-        let state = self.carries_state(topic);
-        self.round += 1;
-        let round = self.round;
-        let mut front = BinaryHeap::from([Reverse((self.now, origin, origin))]);
-        while let Some(Reverse((at, host, from))) = front.pop() {
-            if std::mem::replace(&mut self.visited[host], round) == round {
-                continue;
-            }
-            if host != origin && !self.hear(host, author, from, at, topic, &bytes) {
-                continue;
-            }
-            let next = self.neighbours(host, topic);
-            for peer in next.into_iter().filter(|peer| *peer != from) {
-                if !self.passes(host, peer, topic) {
-                    continue;
-                }
-                if self.hosts[host].uplink_free.saturating_sub(self.now) > GOSSIP_QUEUE {
-                    self.record.count("gossip_dropped", 1);
-                    continue;
-                }
-                self.hosts[host].sent += 1;
-                self.record.message(1, bytes.len() as u64, state);
-                if self.visited[peer] != round {
-                    let arrives = self.travel(host, peer, bytes.len(), at, 4);
-                    front.push(Reverse((arrives, peer, host)));
-                }
-            }
-        }
-    }
-
-    fn passes(&self, from: HostIndex, to: HostIndex, topic: TopicNo) -> bool {
-        let Some(end) = self.hosts[from].ends.get(&to) else { return false };
-        let other = self.hosts[to].ends.get(&from).is_some_and(|other| other.no == end.no);
-        other && self.hosts[to].topics.contains(&topic) && self.carries(from, to, end.relay)
-    }
-
-    /// A message gets to a host's door; answers whether the host passes it on.
-    fn hear(
-        &mut self,
-        to: HostIndex,
-        author: HostIndex,
-        from: HostIndex,
-        at: At,
-        topic: TopicNo,
-        bytes: &Arc<[u8]>,
-    ) -> bool {
-        if to == author {
-            // A node knows its own words.
-            return true;
-        }
-        let copies = self.links.gossip_copies(from, to, at);
-        let life = self.hosts[to].life;
-        for n in 0..copies {
-            let late = u64::from(n) * 40_000;
-            self.push(at + late, Event::Gossip { to, life, author, topic, bytes: bytes.clone() });
-        }
-        if copies == 0 {
-            self.record.count("gossip_missed", 1);
-        }
-        copies > 0 && self.hosts[to].frozen == 0
-    }
-
-    pub(super) fn gossip(&mut self, to: HostIndex, author: HostIndex, topic: TopicNo, bytes: &Arc<[u8]>) {
-        self.judges.heard(self.now, to, author);
-        let overheard = &mut self.hosts[to].overheard;
-        if self.storms > 0 {
-            overheard.push_back((topic, author, bytes.clone()));
-            if overheard.len() > OVERHEARD_MAX {
-                overheard.pop_front();
-            }
-        }
-        let (source, topic) = (self.hosts[author].id, self.topics[topic as usize].clone());
-        self.deliver(to, Input::Gossip { source, topic, bytes: bytes.to_vec() });
     }
 }
