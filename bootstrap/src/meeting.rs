@@ -25,6 +25,8 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(250);
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// One heartbeat of so many says where it is and carries the certificate.
+const INTRODUCE_EVERY: u64 = 8;
 
 /// Serves until it is told to stop.
 pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
@@ -58,6 +60,7 @@ pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
         chain: identity.chain.clone(),
         seq: 0,
         addresses: Vec::new(),
+        news: true,
     };
     let mut heartbeat = interval(HEARTBEAT);
     let start = Instant::now();
@@ -82,8 +85,9 @@ pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
             _ = interrupt.recv() => return Ok(()),
             event = net.events.recv() => match event {
                 Some(NetEvent::Listening { address }) => tracing::info!(address, "listening"),
-                Some(NetEvent::Announce { addresses }) => pulse.addresses = addresses,
+                Some(NetEvent::Announce { addresses }) => pulse.moves(addresses),
                 Some(event) => {
+                    pulse.news |= matches!(event, NetEvent::PeerUp { .. });
                     heed(&mut revocations, &event, &net.handle);
                     join_site(&mut topics, &event, &net.handle);
                     take(&mut healer, event, now());
@@ -123,21 +127,30 @@ struct Pulse {
     chain: CertChain,
     seq: u64,
     addresses: Vec<String>,
+    /// There is somebody who was not told where it is.
+    news: bool,
 }
 
 impl Pulse {
+    fn moves(&mut self, addresses: Vec<String>) {
+        self.news |= self.addresses != addresses;
+        self.addresses = addresses;
+    }
+
     fn beat(&mut self, topic: &str, net: &NetHandle) -> Result<()> {
         self.seq += 1;
+        let introduces = self.seq % INTRODUCE_EVERY == 1 || self.news;
+        self.news = false;
         let presence = Presence {
             node: self.node,
             incarnation: self.incarnation,
             seq: self.seq,
             every_ms: u32::try_from(HEARTBEAT.as_millis())?,
-            free: Default::default(),
-            running: 0,
-            addresses: self.addresses.clone(),
+            free: introduces.then(Default::default),
+            running: introduces.then_some(0),
+            addresses: introduces.then(|| self.addresses.clone()),
             leaving: false,
-            chain: Some(self.chain.clone()),
+            chain: introduces.then(|| self.chain.clone()),
         };
         net.try_send(NetCommand::Publish { topic: topic.to_owned(), bytes: presence.encode()? });
         Ok(())

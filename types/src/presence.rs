@@ -9,30 +9,62 @@ pub const MAX_PRESENCE_BYTES: usize = 3072;
 /// Addresses told about one node, at most.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// One heartbeat.
+/// One heartbeat. Its names are short because it is most of what an idle mesh says.
+///
+/// What it leaves out is as it was in the last heartbeat of this incarnation that said it. A node says all of it now and then
+/// ([`Presence::is_full`]), and what has changed in the heartbeats after that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Presence {
     /// Who speaks. Must be the signer of the gossip message.
+    #[serde(rename = "n")]
     pub node: NodeId,
     /// Which life of the node's process speaks.
+    #[serde(rename = "i")]
     pub incarnation: Incarnation,
     /// Counts the heartbeats of this incarnation.
+    #[serde(rename = "s")]
     pub seq: u64,
     /// When to expect the next one, in milliseconds.
+    #[serde(rename = "e")]
     pub every_ms: u32,
     /// What tasks may still use here.
-    pub free: Amounts,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<Amounts>,
     /// Tasks that run here.
-    pub running: u32,
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<u32>,
     /// Where the node listens (multiaddresses, at most [`MAX_ADDRESSES`]).
-    pub addresses: Vec<String>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<String>>,
     /// The node leaves for good.
+    #[serde(rename = "l", default, skip_serializing_if = "is_false")]
     pub leaving: bool,
     /// Its certificate, now and then, for those who do not know it yet.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<CertChain>,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // Serde asks so.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl Presence {
+    /// Whether it leaves nothing out but the certificate.
+    pub fn is_full(&self) -> bool {
+        self.free.is_some() && self.running.is_some() && self.addresses.is_some()
+    }
+
+    /// Fills in what it leaves out with what the same incarnation said before.
+    pub fn complete(&mut self, before: &Presence) {
+        if before.incarnation == self.incarnation && before.node == self.node {
+            self.free = self.free.take().or_else(|| before.free.clone());
+            self.running = self.running.or(before.running);
+            self.addresses = self.addresses.take().or_else(|| before.addresses.clone());
+        }
+    }
+
     /// The one encoding.
     ///
     /// # Errors
@@ -51,12 +83,9 @@ impl Presence {
     /// Malformed, or over a bound.
     pub fn decode(bytes: &[u8]) -> Result<Presence, TypeError> {
         let presence: Presence = cbor::from_canonical("presence", bytes, MAX_PRESENCE_BYTES)?;
-        if presence.addresses.len() > MAX_ADDRESSES {
-            return Err(TypeError::TooLarge {
-                what: "presence addresses",
-                got: presence.addresses.len(),
-                max: MAX_ADDRESSES,
-            });
+        let addresses = presence.addresses.as_ref().map_or(0, Vec::len);
+        if addresses > MAX_ADDRESSES {
+            return Err(TypeError::TooLarge { what: "presence addresses", got: addresses, max: MAX_ADDRESSES });
         }
         Ok(presence)
     }

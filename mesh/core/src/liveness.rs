@@ -16,6 +16,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Heartbeats that a node hears in a second, at most: with more members each speaks less often.
     pub max_heard_per_second: u32,
+    /// Of those of other sites, which speak to all while they run what belongs to no site, so many at most.
+    pub max_far_per_second: u32,
     /// A node is suspect when this many tenths of its interval have passed in silence.
     pub suspect_tenths: u32,
     /// A node is held for dead when this many tenths of its interval have passed in silence.
@@ -24,7 +26,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Config {
-        Config { heartbeat: Duration::from_secs(1), max_heard_per_second: 20, suspect_tenths: 25, dead_tenths: 45 }
+        Config {
+            heartbeat: Duration::from_secs(1),
+            max_heard_per_second: 20,
+            max_far_per_second: 10,
+            suspect_tenths: 25,
+            dead_tenths: 45,
+        }
     }
 }
 
@@ -80,9 +88,13 @@ impl Member {
         }
     }
 
-    /// Whether it takes a share of the time to speak.
-    fn shares_time(&self) -> bool {
-        self.near && matches!(self.state, Liveness::Alive | Liveness::Suspect)
+    fn speaks(&self) -> bool {
+        matches!(self.state, Liveness::Alive | Liveness::Suspect)
+    }
+
+    /// Whether it takes a share of the time to speak: `[of those nearby, of those that speak to all from far]`.
+    fn shares_time(&self) -> [bool; 2] {
+        [self.near && self.speaks(), !self.near && self.speaks()]
     }
 }
 
@@ -93,15 +105,15 @@ pub struct Members {
     members: BTreeMap<NodeId, Member>,
     /// When each member is due, soonest first: a keeper of ten thousand is not to look at all of them at every turn.
     due: BTreeSet<(Mono, NodeId)>,
-    /// Members that share the time to speak.
-    speakers: u32,
+    /// Members that share the time to speak, nearby and far.
+    speakers: [u32; 2],
     changes: Vec<(NodeId, Liveness)>,
 }
 
 impl Members {
     /// Nobody is known yet.
     pub fn new(config: Config) -> Members {
-        Members { config, members: BTreeMap::new(), due: BTreeSet::new(), speakers: 0, changes: Vec::new() }
+        Members { config, members: BTreeMap::new(), due: BTreeSet::new(), speakers: [0; 2], changes: Vec::new() }
     }
 
     /// Changes a member, and keeps what is counted and ordered of all members in step.
@@ -114,8 +126,14 @@ impl Members {
             due.map(|at| self.due.remove(&(at, *node)));
             self.due.extend(now_due.map(|at| (at, *node)));
         }
-        self.speakers = self.speakers + u32::from(shares) - u32::from(shared);
+        self.count(shares, shared);
         Some(result)
+    }
+
+    fn count(&mut self, more: [bool; 2], less: [bool; 2]) {
+        for (speakers, (more, less)) in self.speakers.iter_mut().zip(more.into_iter().zip(less)) {
+            *speakers = *speakers + u32::from(more) - u32::from(less);
+        }
     }
 
     /// A member is known to exist, from its certificate. It is suspect until it is heard, and
@@ -136,7 +154,7 @@ impl Members {
             returns: VecDeque::new(),
         };
         self.due.extend(member.due(&self.config).map(|at| (at, node)));
-        self.speakers += u32::from(member.shares_time());
+        self.count(member.shares_time(), [false; 2]);
         self.members.insert(node, member);
     }
 
@@ -144,20 +162,21 @@ impl Members {
     pub fn forget(&mut self, node: &NodeId) {
         if let Some(member) = self.members.remove(node) {
             member.due(&self.config).map(|at| self.due.remove(&(at, *node)));
-            self.speakers -= u32::from(member.shares_time());
+            self.count([false; 2], member.shares_time());
         }
         self.changes.retain(|(changed, _)| changed != node);
     }
 
     /// A heartbeat of a member. Answers whether it says something new: an older incarnation or
     /// sequence is ignored, so a late or repeated message never brings a node back.
-    pub fn heard(&mut self, presence: Presence, now: Mono) -> bool {
+    pub fn heard(&mut self, mut presence: Presence, now: Mono) -> bool {
         let Some(member) = self.members.get(&presence.node) else { return false };
-        if let Some(last) = &member.presence
-            && (presence.incarnation, presence.seq) <= (last.incarnation, last.seq)
-        {
-            sometimes!("an old heartbeat is ignored");
-            return false;
+        if let Some(last) = &member.presence {
+            if (presence.incarnation, presence.seq) <= (last.incarnation, last.seq) {
+                sometimes!("an old heartbeat is ignored");
+                return false;
+            }
+            presence.complete(last);
         }
         if member.state == Liveness::Dead && holm_types::sabotaged!("a dead peer stays dead") {
             return false;
@@ -279,8 +298,19 @@ impl Members {
 
     /// How often this node should speak now.
     pub fn interval(&self) -> Duration {
-        let bounded = Duration::from_secs(1) * self.speakers / self.config.max_heard_per_second.max(1);
+        let bounded = Duration::from_secs(1) * self.speakers[0] / self.config.max_heard_per_second.max(1);
         bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
+    }
+}
+
+impl Members {
+    /// Of how many heartbeats at its site a node speaks one to all, while it runs what belongs to no site. The nodes of other sites
+    /// know each other there and nowhere else, so they share that time among them.
+    pub fn far_share(&self) -> u32 {
+        let second = Duration::from_secs(1);
+        let bounded = second * (self.speakers[1] + 1) / self.config.max_far_per_second.max(1);
+        let shares = bounded.min(MAX_INTERVAL).as_millis().div_ceil(self.interval().as_millis().max(1));
+        u32::try_from(shares).unwrap_or(u32::MAX).max(1)
     }
 }
 
@@ -302,9 +332,9 @@ mod tests {
             incarnation: Incarnation::new(incarnation, 0),
             seq,
             every_ms: 1000,
-            free: Amounts::default(),
-            running: 0,
-            addresses: vec![],
+            free: Some(Amounts::default()),
+            running: Some(0),
+            addresses: Some(vec![]),
             leaving: false,
             chain: None,
         }
@@ -390,6 +420,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_heartbeat_leaves_out_is_as_it_was_in_this_life() {
+        let mut members = expecting();
+        let brief =
+            |incarnation, seq| Presence { running: None, addresses: None, free: None, ..beat(incarnation, seq) };
+        assert!(members.heard(Presence { running: Some(3), ..beat(1, 1) }, at(0)));
+        assert!(members.heard(Presence { free: Some(Amounts { cpu: 7, ..Amounts::default() }), ..brief(1, 2) }, at(1)));
+        assert!(members.heard(brief(1, 3), at(2)));
+        let known = members.presence(&NODE).unwrap();
+        assert_eq!((known.running, known.free.as_ref().unwrap().cpu, known.seq), (Some(3), 7, 3));
+        assert!(members.heard(brief(2, 1), at(3)));
+        assert!(!members.presence(&NODE).unwrap().is_full(), "another life has said nothing yet");
+    }
+
+    #[test]
     fn a_member_that_never_speaks_is_suspect_first_and_dead_later() {
         let mut members = expecting();
         assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
@@ -420,6 +464,17 @@ mod tests {
             members.expect(NodeId([n; 32]), false, at(0));
         }
         assert_eq!(members.interval(), Duration::from_secs(10), "who hears other heartbeats does not count");
+        assert_eq!(members.far_share(), 1, "51 of them speak every 5.1 s");
+        for n in 0..=255u8 {
+            members.expect(
+                NodeId([
+                    n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1,
+                ]),
+                false,
+                at(0),
+            );
+        }
+        assert_eq!(members.far_share(), 4, "307 speak every 30.7 s, each fourth of their heartbeats");
         let mut slow = beat(1, 1);
         slow.every_ms = 10_000;
         members.heard(slow, at(0));

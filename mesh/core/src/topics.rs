@@ -24,8 +24,10 @@ pub struct Topics {
 /// What a topic carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Carries {
-    /// Heartbeats.
+    /// Heartbeats of a site.
     Presence,
+    /// Heartbeats of those who speak to all sites.
+    PresenceToAll,
     /// Changes of this scope.
     Changes(Scope),
 }
@@ -70,7 +72,7 @@ impl Topics {
         let name = topic.strip_prefix("holm/")?.strip_prefix(self.mark.as_str())?.strip_prefix('/')?;
         let joined = |site: &Label| self.sites.contains(site);
         match name.strip_prefix("presence") {
-            Some("") => Some(Carries::Presence),
+            Some("") => Some(Carries::PresenceToAll),
             Some(rest) => rest.strip_prefix('/')?.parse().ok().filter(joined).map(|_| Carries::Presence),
             None => name.parse::<Scope>().ok().filter(|scope| scope.site().is_none_or(joined)).map(Carries::Changes),
         }
@@ -95,6 +97,7 @@ mod tests {
         assert_eq!(topics.join(&plant), Vec::<String>::new());
         assert_eq!(topics.join(&shop).len(), 2);
         assert_eq!(topics.carries(&topics.presence_at(&shop)), Some(Carries::Presence));
+        assert_eq!(topics.carries(&topics.presence()), Some(Carries::PresenceToAll));
         let elsewhere = Topics::new(&MeshId([8; 32]), &plant);
         assert!(topics.all().iter().all(|topic| elsewhere.carries(topic).is_none()), "another mesh's");
     }

@@ -2,11 +2,11 @@
 
 use crate::{Effect, Node};
 use holm_types::{
-    Scope, Wall,
+    DocId, Scope, Wall,
     api::{ApiError, Held, Room},
     event::EventKind,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Node {
     /// Refuses a submission that this node has no room for. A removal is not asked about.
@@ -41,9 +41,12 @@ impl Node {
     }
 
     /// Tells once that a budget is reached, and once that it is passed by so much that this node falls behind.
-    pub(crate) fn watch_budget(&mut self, now: Wall, out: &mut Vec<Effect>) {
-        let rooms: BTreeMap<Scope, Room> =
-            self.state.usage().keys().map(|scope| (scope.clone(), self.state.room(scope))).collect();
+    pub(crate) fn watch_budget(&mut self, now: Wall, changed: &BTreeSet<DocId>, out: &mut Vec<Effect>) {
+        let scopes: Option<BTreeSet<&Scope>> = changed.iter().map(|doc| self.state.scope_of(doc)).collect();
+        // Of a document that is gone it is not known whose it was.
+        let scopes = scopes.unwrap_or_else(|| self.state.usage().keys().chain(self.rooms.keys()).collect());
+        let rooms: Vec<(Scope, Room)> =
+            scopes.into_iter().map(|scope| (scope.clone(), self.state.room(scope))).collect();
         for (scope, room) in &rooms {
             if *room > self.rooms.get(scope).copied().unwrap_or(Room::Free) {
                 let lacks = if *room == Room::Over {
@@ -60,7 +63,7 @@ impl Node {
                 out.push(self.event(now, EventKind::NoRoom, None, None, detail));
             }
         }
-        self.rooms = rooms;
+        self.rooms.extend(rooms);
     }
 }
 

@@ -21,8 +21,6 @@ use std::{collections::BTreeMap, time::Duration};
 const MAX_UNVERIFIED: usize = 8192;
 /// Changes verified in one batch, at most.
 const VERIFY_BATCH: usize = 256;
-/// One heartbeat of so many carries the certificate, for those who do not know this node yet.
-const INTRODUCE_EVERY: u64 = 8;
 /// Repair brought documents: more of them, about the same apps, may be on their way.
 const MERGE_GOES_ON: Duration = Duration::from_millis(750);
 /// How soon a gap is repaired.
@@ -70,59 +68,6 @@ impl Node {
         Ok(())
     }
 
-    /// Says that this node is here, when it is time.
-    pub(crate) fn heartbeat(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.presence_at > now.mono {
-            return;
-        }
-        let every = self.members.interval();
-        self.presence_at = now.mono.after(every);
-        self.presence_last = now.mono;
-        // Resources come and go and `reschedule` waits for time to pass: look again now and then.
-        self.deciding.request(now.mono);
-        self.presence_seq += 1;
-        let presence = Presence {
-            node: self.me,
-            incarnation: self.state.incarnation(),
-            seq: self.presence_seq,
-            every_ms: u32::try_from(every.as_millis()).unwrap_or(u32::MAX),
-            free: self.tasks.free(&self.config.info.capacity),
-            running: self.tasks.running_count(),
-            addresses: self.announced().iter().take(MAX_ADDRESSES).cloned().collect(),
-            leaving: false,
-            chain: self.introduces_itself().then(|| self.config.chain.clone()),
-        };
-        match presence.encode() {
-            Ok(bytes) => {
-                let topics = self.audience().into_iter();
-                out.extend(topics.map(|topic| Effect::Publish { topic, bytes: bytes.clone() }));
-            }
-            Err(_) => self.count("presence_too_large"),
-        }
-    }
-
-    /// The topics on which this node says that it is there: for everybody if it is a keeper, else for its
-    /// site; and for everybody, too, while it runs what belongs to no site, since nodes of other sites wait
-    /// for that to run.
-    fn audience(&self) -> Vec<String> {
-        let mut audience = Vec::new();
-        if !self.claims.is_keeper() {
-            audience.push(self.topics.presence_at(&self.claims.site));
-        }
-        if self.claims.is_keeper() || self.tasks.any_in(&Scope::Mesh) {
-            audience.push(self.topics.presence());
-        }
-        audience
-    }
-
-    /// Whether a heartbeat carries the certificate: one of several, and the first ones that another site hears.
-    fn introduces_itself(&mut self) -> bool {
-        let for_all = self.tasks.any_in(&Scope::Mesh);
-        let begins = for_all && !std::mem::replace(&mut self.spoke_to_all, for_all);
-        self.spoke_to_all = for_all;
-        begins || self.presence_seq % INTRODUCE_EVERY == 1
-    }
-
     /// Where this node listens is part of its presence, so it speaks at once.
     pub(crate) fn on_listening(&mut self, now: Now, address: String) {
         if !self.listeners.contains(&address) && self.listeners.len() < MAX_ADDRESSES {
@@ -157,7 +102,8 @@ impl Node {
 
     pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
         match self.topics.carries(topic) {
-            Some(Carries::Presence) => self.on_presence(now, source, bytes),
+            Some(Carries::Presence) => self.on_presence(now, source, false, bytes),
+            Some(Carries::PresenceToAll) => self.on_presence(now, source, true, bytes),
             Some(Carries::Changes(scope)) => match SignedChange::decode(bytes) {
                 Ok(change) if change.scope == scope => self.enqueue(Incoming { change, repair_from: None }),
                 Ok(_) => self.count("gossip_of_another_scope"),
@@ -167,7 +113,7 @@ impl Node {
         }
     }
 
-    fn on_presence(&mut self, now: Now, source: NodeId, bytes: &[u8]) {
+    fn on_presence(&mut self, now: Now, source: NodeId, to_all: bool, bytes: &[u8]) {
         let Ok(presence) = Presence::decode(bytes) else { return self.count("presence_malformed") };
         if presence.node != source || source == self.me {
             return self.count("presence_of_another");
@@ -181,6 +127,10 @@ impl Node {
             // Until its certificate is known, by an introduction or by repair, it is a stranger.
             return self.count("presence_of_unknown");
         };
+        if to_all && !member.claims.is_keeper() && self.concerns(&member.claims) {
+            // It says so here more seldom than at its site, where this node hears it.
+            return;
+        }
         let addresses = presence.addresses.clone();
         // One of another site that speaks here speaks to all.
         let near = self.is_near(&member.claims) || !self.concerns(&member.claims);
@@ -191,11 +141,15 @@ impl Node {
             self.view_node(&source);
         }
         let life = presence.incarnation;
+        let is_new = self.members.presence(&source).is_none_or(|last| last.incarnation != life);
         if self.members.heard(presence, now.mono) {
+            if is_new {
+                self.brief.news();
+            }
             if let Some(view) = self.nodes.get_mut(&source) {
                 view.life = Some(life);
             }
-            let learnt = self.healer.announced(source, &addresses, now.mono);
+            let learnt = addresses.is_some_and(|told| self.healer.announced(source, &told, now.mono));
             if learnt && keeper {
                 self.healer.anchor(source);
             }

@@ -31,6 +31,7 @@ mod enrol;
 mod fencing;
 mod finding;
 mod gossip;
+mod heartbeat;
 mod inspect;
 mod io;
 mod journal;

@@ -13,6 +13,7 @@ impl Node {
     pub(crate) fn note_members(&mut self, now: Mono) {
         for id in self.state.drain_changed_members() {
             self.note_member(&id, now);
+            self.note_renewal(&id);
         }
     }
 
@@ -42,13 +43,10 @@ impl Node {
         self.view_node(id);
     }
 
-    /// Connected peers whose certificates were renewed: the network closes connections by their ends.
-    pub(crate) fn note_renewed_peers(&mut self) {
-        for (id, peer) in &mut self.peers {
-            let Some(member) = self.state.members().get(id).filter(|m| m.claims.not_after > peer.claims.not_after)
-            else {
-                continue;
-            };
+    /// A connected peer's certificate may have been renewed: the network closes connections by their ends.
+    pub(crate) fn note_renewal(&mut self, id: &NodeId) {
+        let (Some(member), Some(peer)) = (self.state.members().get(id), self.peers.get_mut(id)) else { return };
+        if member.claims.not_after > peer.claims.not_after {
             peer.claims = member.claims.clone();
             self.renewed_peers.push(member.chain.clone());
         }

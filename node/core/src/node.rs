@@ -5,6 +5,7 @@ use crate::{
     apply::Asked,
     collecting::Collecting,
     conflicts::Told,
+    heartbeat::Brief,
     journal::Journal,
     lease::{self, Guard, Holder},
     merging::Merging,
@@ -100,6 +101,7 @@ pub struct Node {
     pub(crate) counters: BTreeMap<&'static str, u64>,
     pub(crate) idempotent: VecDeque<(Asked, serde_json::Value)>,
     pub(crate) presence_seq: u64,
+    pub(crate) brief: Brief,
     pub(crate) presence_at: Mono,
     /// The last heartbeat was for all sites.
     pub(crate) spoke_to_all: bool,
@@ -170,6 +172,7 @@ impl Node {
             counters: BTreeMap::new(),
             idempotent: VecDeque::new(),
             presence_seq: 0,
+            brief: Brief::default(),
             presence_at: now.mono,
             spoke_to_all: false,
             presence_last: now.mono,
@@ -346,9 +349,8 @@ impl Node {
             return;
         }
         self.note_members(now.mono);
-        self.note_renewed_peers();
         self.tell_conflicts(now.wall, &changed, out);
-        self.watch_budget(now.wall, out);
+        self.watch_budget(now.wall, &changed, out);
         self.note_volumes(&changed);
         self.local_dirty = true;
         self.deciding.request(now.mono);

@@ -111,12 +111,12 @@ impl Node {
                 labels: node.info.labels.clone(),
                 addresses: match presence {
                     _ if own => self.announced().to_vec(),
-                    Some(presence) => presence.addresses.clone(),
+                    Some(presence) => presence.addresses.clone().unwrap_or_default(),
                     None => self.healer.addresses(id).to_vec(),
                 },
                 version: node.info.version.clone(),
                 schema: node.info.schema,
-                running: if own { self.tasks.running_count() } else { presence.map_or(0, |p| p.running) },
+                running: if own { self.tasks.running_count() } else { presence.and_then(|p| p.running).unwrap_or(0) },
             }
         };
         // A node of another site speaks here only while it runs what belongs to no site.
@@ -199,7 +199,7 @@ impl Node {
     /// What the scheduler needs beside the view.
     pub(crate) fn scheduling_facts(&self, now: Now) -> Facts {
         let mut free: BTreeMap<_, _> =
-            self.nodes.keys().filter_map(|id| Some((*id, self.members.presence(id)?.free.clone()))).collect();
+            self.nodes.keys().filter_map(|id| Some((*id, self.members.presence(id)?.free.clone()?))).collect();
         free.insert(self.me, self.tasks.free(&self.config.info.capacity));
         let mut flaps = self.members.flaps(now.mono);
         // A node by which everybody comes and goes has a bad line itself: it must not draw the tasks of others.

@@ -95,11 +95,14 @@ impl Node {
         }
         let name = claims.name.clone();
         self.peers.insert(node, Peer { relayed, claims, opened: BTreeMap::new(), asked: BTreeMap::new() });
+        // It may show an older certificate than is known.
+        self.note_renewal(&node);
         self.open_rounds(now.mono, node, out);
         self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
         self.presence_at = self.presence_at.min(self.presence_last.after(NEWCOMERS).max(now.mono));
+        self.brief.news();
         let detail = format!("{name} at {address}");
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
     }
