@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) gossip: gossip::Gossip,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The same over IPv6: libp2p's asks over one or the other, and a site may have IPv6 alone.
+    pub(crate) mdns6: Toggle<mdns::tokio::Behaviour>,
     pub(crate) paths: Paths,
     pub(crate) streams: Streams,
     pub(crate) wire: Wire,
@@ -71,7 +73,8 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             gossip: gossip::behaviour(limits)?,
-            mdns: mdns.then(|| multicast(key)).flatten().into(),
+            mdns: mdns.then(|| multicast(key, false)).flatten().into(),
+            mdns6: mdns.then(|| multicast(key, true)).flatten().into(),
             paths: Paths {
                 relay: forwarding(key, &limits.relay),
                 relay_client,
@@ -113,8 +116,9 @@ fn forwarding(key: &identity::Keypair, limits: &RelayLimits) -> relay::Behaviour
 }
 
 /// A host without multicast still works: mDNS is a convenience.
-fn multicast(key: &identity::Keypair) -> Option<mdns::tokio::Behaviour> {
-    mdns::tokio::Behaviour::new(mdns::Config::default(), key.public().to_peer_id())
+fn multicast(key: &identity::Keypair, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
+    let config = mdns::Config { enable_ipv6, ..mdns::Config::default() };
+    mdns::tokio::Behaviour::new(config, key.public().to_peer_id())
         .inspect_err(|error| tracing::warn!(%error, "no mDNS: peers on the LAN are not discovered"))
         .ok()
 }

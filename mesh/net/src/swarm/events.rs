@@ -73,8 +73,10 @@ impl Task {
             BehaviourEvent::Gossip(event) => self.handle_gossip(event),
             BehaviourEvent::Ping(event) => self.handle_ping(&event),
             BehaviourEvent::Identify(event) => self.handle_identify(event),
-            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.handle_discovered(found),
-            BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+            BehaviourEvent::Mdns(event) | BehaviourEvent::Mdns6(event) => match event {
+                mdns::Event::Discovered(found) => self.handle_discovered(found),
+                mdns::Event::Expired(_) => {}
+            },
             BehaviourEvent::Paths(PathsEvent::Meet(met)) => self.handle_met(met),
             BehaviourEvent::Paths(PathsEvent::Relay(event)) => self.handle_relay(&event),
             BehaviourEvent::Paths(PathsEvent::RelayClient(event)) => self.handle_relay_client(&event),
@@ -242,10 +244,12 @@ impl Task {
                 self.counters.bump(Count::MdnsSuppressed);
             }
         }
-        let mdns = &mut self.swarm.behaviour_mut().mdns;
-        if mdns.as_ref().is_some_and(|mdns| mdns.discovered_nodes().len() > MAX_MDNS_NODES) {
-            tracing::error!("too many nodes announce themselves over mDNS: it is turned off");
-            *mdns = Toggle::from(None);
+        let behaviour = self.swarm.behaviour_mut();
+        for mdns in [&mut behaviour.mdns, &mut behaviour.mdns6] {
+            if mdns.as_ref().is_some_and(|mdns| mdns.discovered_nodes().len() > MAX_MDNS_NODES) {
+                tracing::error!("too many nodes announce themselves over mDNS: it is turned off");
+                *mdns = Toggle::from(None);
+            }
         }
     }
 }
