@@ -8,6 +8,8 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 CARGO ?= cargo
 CARGO_FLAGS ?=
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where the lab finds a router's UPnP; see `.ci/miniupnpd`.
+UPNP := $(abspath $(TARGET))/miniupnpd
 # A workspace of its own, since it replaces libp2p's timers; its output lies beside the rest, where CI keeps it.
 SWARM := CARGO_TARGET_DIR=$(abspath $(TARGET))/swarm $(CARGO)
 
@@ -25,7 +27,8 @@ test: deps ## format, lints, architecture, then every test, end to end included
 	$(CARGO) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	$(CARGO) test --workspace --test architecture $(CARGO_FLAGS) --quiet
 	$(CARGO) build --workspace --bins $(CARGO_FLAGS)
-	$(CARGO) test --workspace $(CARGO_FLAGS)
+	@.ci/miniupnpd $(UPNP)
+	PATH="$$PATH:$(UPNP)/usr/sbin" $(CARGO) test --workspace $(CARGO_FLAGS)
 	cd simulations/swarm && $(CARGO) fmt -p holm-swarm -p futures-timer --check
 	cd simulations/swarm && $(SWARM) clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	cd simulations/swarm && $(SWARM) test --workspace $(CARGO_FLAGS)
@@ -34,9 +37,10 @@ test: deps ## format, lints, architecture, then every test, end to end included
 demo: build ## five nodes, a service, a job, a dead node, a cut cloud, a heal (KEEP=1: leave it up)
 	@KEEP=$(KEEP) $(TARGET)/debug/holm-demo
 
-bench: deps ## the benchmark tables (beside etcd where Debian's can be fetched)
+bench: deps ## the benchmark tables (beside etcd and rathole where they can be fetched)
 	$(CARGO) build --release --workspace --bins $(CARGO_FLAGS)
-	@.ci/etcd $(TARGET)/etcd
+	@.ci/etcd $(abspath $(TARGET))/etcd
+	@.ci/rathole $(abspath $(TARGET))/rathole
 	@$(TARGET)/release/holm-bench
 
 soak: ## the random scenarios of the simulation until one fails (SOAK=10m: for ten minutes; FROM=1000: from that seed)

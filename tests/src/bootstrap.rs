@@ -1,6 +1,13 @@
 //! A bootstrap server under test.
 
-use crate::{binaries, cluster::Cluster, eventually, node::Node, process::output_within, spawner::Guarded};
+use crate::{
+    binaries,
+    cluster::Cluster,
+    eventually,
+    node::{Node, Transports},
+    process::output_within,
+    spawner::Guarded,
+};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
@@ -60,9 +67,9 @@ impl Bootstrap {
     /// It does not.
     pub fn up(&self) -> Result<()> {
         let mut up = self.command(&["up"])?;
-        for kind in ["tcp/PORT", "udp/PORT/quic-v1"] {
-            let kind = kind.replace("PORT", &self.place.port().to_string());
-            up.args(["--listen", &format!("/ip4/{}/{kind}", self.place.host().address())]);
+        let addresses = self.place.host().addresses().iter();
+        for address in addresses.flat_map(|address| Transports::Both.listen(*address, self.place.port())) {
+            up.args(["--listen", &address]);
         }
         up.args(["--http", "127.0.0.1:0"]);
         up.stdout(File::create(&self.log)?).stderr(File::create(self.log.with_extension("err"))?);

@@ -127,6 +127,16 @@ impl Rpc {
         post(stream, "/rpc", &self.authorisation(), request(method, params).to_string().as_bytes())
     }
 
+    /// The value of one of its `/metrics`.
+    ///
+    /// # Errors
+    /// No answer, or there is no such metric.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let text = get(self.connect()?, "/metrics", "")?.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
+        Ok(value.with_context(|| format!("no {name} in {text}"))?.parse()?)
+    }
+
     /// A connection to it.
     ///
     /// # Errors

@@ -7,12 +7,12 @@
 //! a site nothing passes the core, so a cut site still works within itself.
 
 use crate::{binaries, process};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use holm_netlab::{Nat, netns};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     process::Command,
     time::Duration,
 };
@@ -22,8 +22,10 @@ pub use holm_netlab::unavailable;
 /// What a site stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ground {
-    /// Its hosts have public addresses, each on an uplink of its own.
+    /// Its hosts have public IPv4 addresses, each on an uplink of its own.
     Public,
+    /// The same, and IPv6 addresses.
+    PublicDual,
     /// Its hosts share a LAN behind this.
     Behind(Nat),
 }
@@ -45,7 +47,7 @@ struct Site {
 #[derive(Debug, Clone)]
 pub struct Host {
     inside: Option<holm_netlab::Host>,
-    address: Ipv4Addr,
+    addresses: Vec<IpAddr>,
 }
 
 impl Lab {
@@ -73,7 +75,6 @@ impl Lab {
     pub fn ground(&mut self, site: &str, ground: Ground) -> Result<()> {
         ensure!(!self.sites.contains_key(site), "the lab has a site {site:?} already");
         if let Ground::Behind(nat) = ground {
-            ensure!(nat != Nat::V6Only, "the nodes under test listen on IPv4");
             self.net.site(site, nat, 0)?;
         }
         self.sites.insert(site.to_owned(), Site { ground, hosts: 0 });
@@ -92,11 +93,12 @@ impl Lab {
         at.hosts += 1;
         let name = name(site, at.hosts);
         let inside = match at.ground {
-            Ground::Public => self.net.cloud(&name)?,
+            Ground::Public | Ground::PublicDual => self.net.cloud(&name)?,
             Ground::Behind(_) => self.net.add_host(site, &name)?,
         };
-        let IpAddr::V4(address) = inside.address() else { bail!("{name} has no IPv4 address") };
-        Ok(Host { inside: Some(inside), address })
+        let (v4, v6) = (inside.v4().map(IpAddr::V4), inside.v6().map(IpAddr::V6));
+        let v6 = v6.filter(|_| at.ground != Ground::Public);
+        Ok(Host { inside: Some(inside), addresses: v4.into_iter().chain(v6).collect() })
     }
 
     /// The lab underneath, for all that it can do; a host in public is a site of its own there.
@@ -136,7 +138,7 @@ impl Lab {
     fn uplinks(&self, site: &str) -> Result<Vec<String>> {
         let at = self.sites.get(site).with_context(|| format!("the lab has no site {site:?}"))?;
         Ok(match at.ground {
-            Ground::Public => (1..=at.hosts).map(|n| name(site, n)).collect(),
+            Ground::Public | Ground::PublicDual => (1..=at.hosts).map(|n| name(site, n)).collect(),
             Ground::Behind(_) => vec![site.to_owned()],
         })
     }
@@ -150,12 +152,17 @@ fn name(site: &str, n: usize) -> String {
 impl Host {
     /// This machine, without a lab.
     pub fn this_machine() -> Host {
-        Host { inside: None, address: Ipv4Addr::LOCALHOST }
+        Host { inside: None, addresses: vec![Ipv4Addr::LOCALHOST.into()] }
     }
 
-    /// Its address.
-    pub fn address(&self) -> Ipv4Addr {
-        self.address
+    /// Its address: IPv4 where it has one.
+    pub fn address(&self) -> IpAddr {
+        self.addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    /// All its addresses.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
     }
 
     /// Whether it has a network of its own.
@@ -186,8 +193,9 @@ impl Host {
     ///
     /// # Errors
     /// It is refused, or not answered in time.
-    pub fn connect(&self, to: SocketAddrV4, patience: Duration) -> Result<TcpStream> {
-        self.run(|| TcpStream::connect_timeout(&to.into(), patience).with_context(|| format!("cannot connect to {to}")))
+    pub fn connect(&self, to: impl Into<SocketAddr>, patience: Duration) -> Result<TcpStream> {
+        let to = to.into();
+        self.run(|| TcpStream::connect_timeout(&to, patience).with_context(|| format!("cannot connect to {to}")))
     }
 
     /// Processes that run in its namespace; none without a lab, where it has none of its own.

@@ -37,6 +37,7 @@ pub struct Node {
     logs: PathBuf,
     listen: Transports,
     more: Vec<String>,
+    upnp: bool,
     agent: Mutex<Agent>,
 }
 
@@ -78,14 +79,19 @@ impl Node {
     /// A node that is not enrolled and not started.
     pub fn new(name: &str, site: &str, host: Host, port: u16, data: PathBuf, logs: PathBuf) -> Node {
         let (name, site) = (name.to_owned(), site.to_owned());
-        let (listen, more) = (Transports::Both, Vec::new());
-        Node { name, site, host, port, data, logs, listen, more, agent: Mutex::default() }
+        let (listen, more, upnp) = (Transports::Both, Vec::new(), false);
+        Node { name, site, host, port, data, logs, listen, more, upnp, agent: Mutex::default() }
     }
 
     /// Listens on these transports, and gives these further arguments to `holm up`.
     pub fn set(&mut self, listen: Transports, more: &[String]) {
         self.listen = listen;
         self.more = more.to_vec();
+    }
+
+    /// Asks its router for a port (UPnP). Other nodes do not: the search costs packets, and tells most tests nothing.
+    pub fn ask_the_router(&mut self) {
+        self.upnp = true;
     }
 
     /// Its name.
@@ -152,11 +158,13 @@ impl Node {
         let mut command = self.command();
         command.arg("up").arg("--data-dir").arg(&self.data).args(["--rpc", "127.0.0.1:0"]);
         command.env("HOLM_LOG", std::env::var_os("HOLM_LOG").unwrap_or_else(|| "holm=debug,warn".into()));
-        for address in self.listen.listen(self.host.address().into(), self.port) {
+        for address in self.host.addresses().iter().flat_map(|address| self.listen.listen(*address, self.port)) {
             command.args(["--listen", &address]);
         }
-        // A search for a router that does UPnP costs packets and tells nothing, unless a test is about it.
-        command.env("HOLM_NO_UPNP", "true").args(more);
+        if !self.upnp {
+            command.env("HOLM_NO_UPNP", "true");
+        }
+        command.args(more);
         let [stdout, stderr] = self.log_files(agent.starts);
         command.stdin(Stdio::null()).stdout(File::create(stdout)?).stderr(File::create(stderr)?);
         // Ctrl-C at a terminal is for the run, which stops its nodes itself.

@@ -92,6 +92,8 @@ pub struct Reach {
     pub relaying: bool,
     /// Connections that it forwards.
     pub circuits: u32,
+    /// The router's UPnP, in a word.
+    pub upnp: String,
     /// Its connected peers.
     pub peers: Vec<Way>,
 }

@@ -130,6 +130,19 @@ impl Suite {
         self
     }
 
+    /// A test that needs the lab and something that a machine may lack even where tests are required: then it counts as ignored.
+    pub fn lab_with(self, name: &str, missing: fn() -> Option<String>, story: Story) -> Suite {
+        match missing() {
+            None => self.lab(name, story),
+            Some(why) => {
+                let mut suite = self;
+                let ignored = move || Ok(Completion::ignored_with(&why));
+                suite.trials.push(Trial::ignorable_test(name, ignored));
+                suite
+            }
+        }
+    }
+
     /// Runs them, one after another unless the command line says otherwise, and ends the process.
     pub fn run(self) -> ! {
         if let Err(why) = interrupt::install() {

@@ -47,7 +47,11 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ),
     ("holm-netlab", "simulations", &[]),
     ("holm-tests", "tests", &["holm-netlab"]),
-    ("holm-benches", "benches", &["holm-types", "holm-state", "holm-state-rocks", "holm-mesh-core", "holm-node-core"]),
+    (
+        "holm-benches",
+        "benches",
+        &["holm-types", "holm-state", "holm-state-rocks", "holm-mesh-core", "holm-mesh-net", "holm-node-core"],
+    ),
 ];
 
 /// Crates from outside that only some of ours may use, by the beginning of their names.

@@ -1,23 +1,28 @@
 //! Bytes that mean harm, on every port and in every file: a clear refusal, little memory, and the node goes on.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use holm_tests::{
-    cluster::Cluster,
-    http,
-    node::Node,
+    cluster::{Cluster, join},
+    eventually, holds, http,
+    lab::Host,
+    node::{Node, SOON},
     process,
     suite::{Scene, Suite},
 };
 use serde_json::{Value, json};
 use std::{
+    collections::VecDeque,
     io::{Read, Write},
-    net::{SocketAddrV4, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 const MEGABYTE: u64 = 1024 * 1024;
 /// A node's memory, whatever is thrown at it.
 const MOST_MEMORY: u64 = 100 * MEGABYTE;
+/// Connections that are held against a node.
+const SIEGE: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thrower listens for an answer before it throws the next thing.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -25,6 +30,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 fn main() {
     Suite::new()
         .test("garbage on every port changes nothing", garbage_on_every_port)
+        .test("a thousand strangers at the door keep no member out", a_thousand_strangers)
         .test("oversized requests are refused", oversized_requests)
         .test("manifests that are too large, too deep or too long are refused", hostile_manifests)
         .test("every wrong field is named", every_wrong_field_is_named)
@@ -65,7 +71,7 @@ fn tail(log: &str) -> &str {
 }
 
 /// Sends bytes and looks shortly for what comes back. The other side may close at any time.
-fn throw(node: &Node, at: SocketAddrV4, bytes: &[u8]) -> Result<TcpStream> {
+fn throw(node: &Node, at: SocketAddr, bytes: &[u8]) -> Result<TcpStream> {
     let mut stream = node.host().connect(at, PATIENCE)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(GLANCE))?;
@@ -78,8 +84,8 @@ fn garbage_on_every_port(scene: &Scene) -> Result<()> {
     let mesh = Cluster::of(scene).node("cloud-1", "cloud").node("till-1", "shop").start()?;
     let node = mesh.node("cloud-1");
     let pid = node.pid();
-    let peer_port = SocketAddrV4::new(node.host().address(), node.port());
-    let rpc_port = node.rpc()?.address;
+    let peer_port = SocketAddr::new(node.host().address(), node.port());
+    let rpc_port = node.rpc()?.address.into();
     let mut garbage = Garbage(20_260_801);
     // The first words of the protocols that are spoken there, so that some of it gets past the door.
     let openings: [&[u8]; 6] = [
@@ -112,6 +118,68 @@ fn garbage_on_every_port(scene: &Scene) -> Result<()> {
     unharmed(node, pid).context("while many half-open connections are held")?;
     drop(held);
     mesh.wait_acquainted()?;
+    unharmed(node, pid)
+}
+
+/// Connections that are begun and left, a thousand at any time, each new one in the place of the oldest.
+fn besiege(node: &Node, from: &Host, over: &AtomicBool) -> Result<u32> {
+    let at = SocketAddr::new(node.host().address(), node.port());
+    let openings: [&[u8]; 3] = [b"", b"\x13/multistream/1.0.0\n", b"\x13/multistream/1.0.0\n\x07/noise\n"];
+    let (mut held, mut made) = (VecDeque::new(), 0_u32);
+    let mut garbage = Garbage(20_261_128);
+    while !over.load(Ordering::Relaxed) {
+        // A full backlog is its own defence.
+        let Ok(mut stream) = from.connect(at, PATIENCE) else { continue };
+        let _ = stream.write_all(openings[made as usize % openings.len()]);
+        if made.is_multiple_of(2) {
+            let _ = stream.write_all(&garbage.bytes(40));
+        }
+        held.push_back(stream);
+        made += 1;
+        if held.len() > SIEGE {
+            held.pop_front();
+        }
+    }
+    Ok(made)
+}
+
+fn a_thousand_strangers(scene: &Scene) -> Result<()> {
+    let mut mesh = Cluster::of(scene).node("cloud-1", "cloud").node("till-1", "shop").start()?;
+    let stranger = mesh.new_host("elsewhere")?;
+    let (late, token) = (mesh.new_node("till-2", "shop")?, mesh.token("shop", &[])?);
+    let node = mesh.node("cloud-1");
+    let (pid, over) = (node.pid(), AtomicBool::new(false));
+    let (through, made) = std::thread::scope(|threads| {
+        let siege = threads.spawn(|| besiege(node, &stranger, &over));
+        let through = || -> Result<()> {
+            eventually("the node has been asked by a thousand", SOON, || {
+                let turned_away = node.rpc()?.counter("holm_net_gate_busy_total")?;
+                ensure!(turned_away > SIEGE as u64, "{turned_away}");
+                Ok(())
+            })?;
+            join(&late, &token)?;
+            late.up()?;
+            eventually("the new member is seen", SOON, || {
+                let members = node.members()?;
+                ensure!(members.iter().any(|m| m.name == "till-2" && m.state == "alive"), "{members:?}");
+                Ok(())
+            })?;
+            holds("the members see each other", Duration::from_secs(10), || {
+                for node in [node, &late, mesh.node("till-1")] {
+                    let members = node.members()?;
+                    ensure!(members.iter().all(|m| m.state == "alive"), "{}: {members:?}", node.name());
+                }
+                Ok(())
+            })?;
+            unharmed(node, pid)
+        };
+        let through = through();
+        over.store(true, Ordering::Relaxed);
+        (through, siege.join())
+    });
+    through?;
+    let made = made.map_err(|_| anyhow!("the siege panicked"))??;
+    eprintln!("{made} connections were begun");
     unharmed(node, pid)
 }
 

@@ -9,7 +9,7 @@ use holm_tests::{
 };
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddrV4, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
@@ -27,8 +27,8 @@ fn main() {
 }
 
 /// Answers every byte of every connection with the same byte, until the test's process ends.
-fn echo(host: &Host) -> Result<SocketAddrV4> {
-    let at = SocketAddrV4::new(host.address(), 7);
+fn echo(host: &Host) -> Result<SocketAddr> {
+    let at = SocketAddr::new(host.address(), 7);
     let listener = host.run(|| Ok(TcpListener::bind(at)?))?;
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

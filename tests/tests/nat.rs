@@ -4,10 +4,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use holm_tests::{
     bootstrap::Bootstrap,
-    cluster::{Builder, Cluster},
+    cluster::{Builder, Cluster, join},
     eventually, holds,
     lab::Ground,
-    netlab::Nat,
+    netlab::{Nat, upnp_unavailable},
     node::{Node, SOON},
     rows::Way,
     suite::{Scene, Suite},
@@ -32,6 +32,10 @@ fn main() {
         .lab("all bootstrap servers die: what runs does not notice, and who restarts finds its site", no_bootstrap_left)
         .lab("a gateway whose provider gives it another address comes back by itself, directly", a_new_address)
         .lab("two gateways behind one router use their LAN", one_router)
+        .lab("a site that has IPv6 alone is met, cut off, and healed", ipv6_only)
+        .lab("without internet a gateway is found on the LAN", |s| found_on_the_lan(s, Ground::Public, Nat::Home))
+        .lab("the same over IPv6 alone", |s| found_on_the_lan(s, Ground::PublicDual, Nat::V6Only))
+        .lab_with("a router that maps a port makes a gateway reachable", upnp_unavailable, a_mapped_port)
         .run()
 }
 
@@ -308,5 +312,89 @@ fn one_router(scene: &Scene) -> Result<()> {
     if !way.address.starts_with("/ip4/192.168.1.") {
         bail!("{way:?}");
     }
+    Ok(())
+}
+
+/// Two gateways of a site that has IPv6 alone.
+fn ipv6_only(scene: &Scene) -> Result<()> {
+    let mesh = Cluster::of(scene)
+        .ground("cloud", Ground::PublicDual)
+        .ground("plant", Ground::Behind(Nat::V6Only))
+        .node("cloud-1", "cloud")
+        .node("gw-a", "plant")
+        .node("gw-b", "plant")
+        .start()?;
+    for [from, to] in [["gw-a", "gw-b"], ["gw-a", "cloud-1"]] {
+        let way = wait_path(&mesh, [from, to], "direct")?;
+        ensure!(way.address.starts_with("/ip6/"), "{way:?}");
+    }
+    mesh.node("cloud-1").apply(&(spread("plant-app") + "[place]\nsite = 'plant'\n"))?;
+    let before = mesh.node("gw-b").wait_running("plant-app", 3)?;
+    mesh.wait_converged()?;
+    mesh.lab()?.cut_site("plant")?;
+    mesh.wait_missed("cloud-1", "gw-a")?;
+    mesh.node("gw-a").apply(&EVERYWHERE.replace("field", "plant"))?;
+    mesh.node("gw-b").wait_running("everywhere", 2)?;
+    mesh.lab()?.heal()?;
+    mesh.wait_acquainted()?;
+    mesh.wait_converged()?;
+    ensure!(mesh.running_everywhere("plant-app")? == before, "something was restarted");
+    Ok(())
+}
+
+/// A gateway that was enrolled and knows nobody but the cloud is started when the cloud is gone.
+fn found_on_the_lan(scene: &Scene, cloud: Ground, site: Nat) -> Result<()> {
+    let mut mesh = Cluster::of(scene)
+        .ground("cloud", cloud)
+        .ground("plant", Ground::Behind(site))
+        .node("cloud-1", "cloud")
+        .node("gw-a", "plant")
+        .start()?;
+    let late = mesh.new_node("gw-b", "plant")?;
+    let token = mesh.token("plant", &[])?;
+    join(&late, &token)?;
+    mesh.lab()?.cut_site("plant")?;
+    mesh.wait_missed("cloud-1", "gw-a")?;
+    late.up()?;
+    eventually("the two find each other", SOON, || {
+        let members = late.members()?;
+        ensure!(members.iter().any(|m| m.name == "gw-a" && m.state == "alive" && m.path == "direct"), "{members:?}");
+        Ok(())
+    })?;
+    late.apply(&EVERYWHERE.replace("field", "plant"))?;
+    late.wait_running("everywhere", 2).map(drop)
+}
+
+/// The router of `road-b` maps a port when it is asked. `gw-a`, of which nobody but itself knows from where it will come, gets in by it.
+fn a_mapped_port(scene: &Scene) -> Result<()> {
+    let mut mesh = Cluster::of(scene)
+        .ground("cloud", Ground::Public)
+        .ground("road-a", Ground::Behind(Nat::Symmetric))
+        .ground("road-b", Ground::Behind(Nat::Home))
+        .node("cloud-1", "cloud")
+        .placed("gw-a", "field", "road-a")
+        .start()?;
+    mesh.lab()?.net().upnp("road-b")?;
+    let mut mapped = mesh.new_node_at("gw-b", "field", "road-b")?;
+    mapped.ask_the_router();
+    let token = mesh.token("field", &[])?;
+    join(&mapped, &token)?;
+    mapped.up()?;
+    let public = mesh.lab()?.net().public_address("road-b")?.context("a home has one")?;
+    let ours = format!("/ip4/{public}/");
+    eventually("its public address is told", SOON, || {
+        let reach = mapped.status()?.reach;
+        ensure!(
+            reach.upnp == "the router has mapped a port" && reach.announced.iter().any(|at| at.starts_with(&ours)),
+            "{reach:?}"
+        );
+        Ok(())
+    })?;
+    let way = eventually("gw-a reaches it there", SOON, || {
+        let way = way(mesh.node("gw-a"), "gw-b")?;
+        ensure!(way.path == "direct", "{way:?}");
+        Ok(way)
+    })?;
+    ensure!(way.address.starts_with(&ours), "{way:?}");
     Ok(())
 }

@@ -113,14 +113,6 @@ fn memory(node: &Node) -> Result<u64> {
     Ok(line.split_whitespace().next().context("a number")?.parse::<u64>()? / 1024)
 }
 
-/// The value of a counter.
-fn counter(node: &Node, name: &str) -> Result<u64> {
-    let rpc = node.rpc()?;
-    let text = http::get(rpc.connect()?, "/metrics", "")?.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
-    Ok(value.with_context(|| format!("no {name} in {text}"))?.parse()?)
-}
-
 /// A WebSocket that asks for big answers, batch after batch, and never reads one.
 fn deaf(node: &Node, batch: &str) -> Result<TcpStream> {
     let rpc = node.rpc()?;
@@ -190,13 +182,13 @@ fn deaf_clients_cost_nothing(scene: &Scene) -> Result<()> {
         assert!(now < before + GROWTH, "its memory has grown from {before} to {now} MB");
         let suspected = peer.members()?.into_iter().find(|member| member.state != "alive");
         assert!(suspected.is_none(), "{suspected:?} is held for dead");
-        let given_up = counter(node, "holm_rpc_too_slow_total")?;
+        let given_up = node.rpc()?.counter("holm_rpc_too_slow_total")?;
         ensure!(given_up >= 3, "{given_up}");
         Ok(())
     })?;
     drop(floods);
     eventually("its memory is given back", Duration::from_secs(60), || {
-        let (unsent, now) = (counter(node, "holm_rpc_unsent_bytes")?, memory(node)?);
+        let (unsent, now) = (node.rpc()?.counter("holm_rpc_unsent_bytes")?, memory(node)?);
         ensure!(unsent == 0 && now < before + 40, "{unsent} bytes are unsent, and {before} MB became {now}");
         Ok(())
     })
@@ -219,7 +211,7 @@ fn half_open_connections_lock_nobody_out(scene: &Scene) -> Result<()> {
         serves(node)?;
     }
     promptly("holm status", || node.status().map(drop))?;
-    let dropped = counter(node, "holm_rpc_strangers_dropped_total")?;
+    let dropped = node.rpc()?.counter("holm_rpc_strangers_dropped_total")?;
     ensure!(dropped >= 1900, "only {dropped} made room");
     let shown = node.call("mesh.status", json!({}))?["counters"]["rpc_strangers_dropped"].as_u64();
     ensure!(shown.is_some_and(|shown| shown >= dropped), "{shown:?}");

@@ -27,6 +27,12 @@ impl Guarded {
     }
 }
 
+impl From<Child> for Guarded {
+    fn from(child: Child) -> Guarded {
+        Guarded(child)
+    }
+}
+
 impl Drop for Guarded {
     fn drop(&mut self) {
         // It may have ended by itself.

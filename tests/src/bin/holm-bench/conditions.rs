@@ -81,7 +81,7 @@ impl Conditions {
     pub fn text(&self) -> String {
         format!(
             "{} cores ({}), {} MB, Linux {}\n\
-             data on {}, write and sync of 4 KiB: {:.2} ms; all nodes on 127.0.0.1\n\
+             data on {}, write and sync of 4 KiB: {:.2} ms; all nodes on this machine\n\
              {} build, {} ({:.1} MB)\n\
              load before: {}, after: {}{}\n",
             self.cores,

@@ -1,6 +1,9 @@
 //! Three members of etcd on 127.0.0.1, spoken to over its JSON gateway, to compare with.
 
-use crate::visible::{Members, Shows, Write};
+use crate::{
+    options::beside,
+    visible::{Members, Shows, Write},
+};
 use anyhow::{Context, Result, ensure};
 use data_encoding::BASE64;
 use holm_tests::http::{self, PATIENCE};
@@ -109,13 +112,10 @@ fn post(stream: &mut BufReader<TcpStream>, path: &str, body: &Value) -> Result<V
 
 /// Where `make bench` has put it, or one that is installed.
 fn program() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find this program's own file")?;
-    let beside = own.ancestors().nth(2).context("this program is not in a target folder")?.join("etcd/usr/bin/etcd");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = std::env::split_paths(&path).map(|folder| folder.join("etcd"));
-    std::iter::once(beside)
-        .chain(installed)
-        .find(|file| file.is_file())
+    let installed = std::env::split_paths(&path).map(|folder| folder.join("etcd")).find(|file| file.is_file());
+    beside("etcd/usr/bin/etcd")
+        .or(installed)
         .context("there is no etcd to compare with: `make bench` fetches Debian's, or install `etcd-server`")
 }
 

@@ -1,7 +1,8 @@
 //! `make bench`: what Holm promises in numbers, measured on the real binaries beside this one.
 //!
-//! Five nodes share this machine and 127.0.0.1, so a number tells what the software costs, not what a network
-//! costs; and all five compete for the same cores, which no real mesh does to itself.
+//! Where nothing else is said, nodes share this machine and 127.0.0.1, so a number tells what the software costs, not what a
+//! network costs; and all compete for the same cores, which no real mesh does to itself. What is measured in the network
+//! lab has routers and cables between them.
 
 mod apply;
 mod client;
@@ -10,6 +11,7 @@ mod etcd;
 mod failover;
 mod idle;
 mod jobs;
+mod lab;
 mod mesh;
 mod options;
 mod report;
@@ -20,10 +22,10 @@ mod stats;
 mod visible;
 mod wait;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use conditions::Conditions;
 use holm_tests::{
-    interrupt,
+    interrupt, lab as network,
     suite::{Place, Scene},
 };
 use options::{Options, Runs};
@@ -43,11 +45,21 @@ const MEASURES: &[(&str, &str, Measure)] = &[
     ("state", "replicated state by itself, beside bare signatures and a bare database", state::measure),
     ("spread", "a change until a site of twenty shows it", visible::site),
     ("etcd", "writes of three nodes, beside three members of etcd", visible::beside_etcd),
+    ("crowd", "a node with two hundred peers", lab::crowd::measure),
     ("sim", "the simulator, and what fleets of a thousand and more say to each other", sim::measure),
 ];
 
+/// What is measured in the network lab.
+const IN_LAB: &[(&str, &str, Measure)] = &[
+    ("join", "a gateway's way from its token to its first task", lab::join::measure),
+    ("punch", "from relayed to direct", lab::punch::measure),
+    ("revoke", "from a revocation to disconnected everywhere", lab::revoke::measure),
+    ("streams", "bytes a second beside plain TCP and rathole", lab::streams::measure),
+    ("traffic", "what an idle site says to itself", lab::idle::measure),
+];
+
 fn main() -> ExitCode {
-    let names: Vec<&str> = MEASURES.iter().map(|(name, ..)| *name).collect();
+    let names: Vec<&str> = MEASURES.iter().chain(IN_LAB).map(|(name, ..)| *name).collect();
     let options = match Options::read(std::env::args().skip(1), &names) {
         Ok(Some(options)) => options,
         Ok(None) => {
@@ -73,9 +85,13 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool> {
     interrupt::install()?;
     let mut report = Report::new(Conditions::observe(options.quick)?);
-    for (name, what, measure) in MEASURES.iter().filter(|(name, ..)| options.wants(name)) {
+    let loopback = || Ok(Place::Loopback { why: "a benchmark tells what the software costs".to_owned() });
+    let in_lab = || network::unavailable().map_or(Ok(Place::Lab), |why| Err(anyhow!("{why}")));
+    let placed = MEASURES.iter().map(|measure| (measure, &loopback as &dyn Fn() -> Result<Place>));
+    let placed = placed.chain(IN_LAB.iter().map(|measure| (measure, &in_lab as &dyn Fn() -> Result<Place>)));
+    for ((name, what, measure), place) in placed.filter(|((name, ..), _)| options.wants(name)) {
         eprintln!("measuring {name}: {what} ...");
-        match in_a_scene(*measure, &options.runs) {
+        match place().and_then(|place| in_a_scene(place, *measure, &options.runs)) {
             Ok(rows) => report.add(rows),
             Err(why) if interrupt::asked() => return Err(why),
             Err(why) => report.failed(name, &why),
@@ -89,8 +105,8 @@ fn run(options: &Options) -> Result<bool> {
     Ok(report.is_complete())
 }
 
-fn in_a_scene(measure: Measure, runs: &Runs) -> Result<Vec<Row>> {
-    let scene = Scene::new(Place::Loopback { why: "a benchmark tells what the software costs".to_owned() })?;
+fn in_a_scene(place: Place, measure: Measure, runs: &Runs) -> Result<Vec<Row>> {
+    let scene = Scene::new(place)?;
     let rows = measure(&scene, runs)?;
     scene.passed();
     Ok(rows)

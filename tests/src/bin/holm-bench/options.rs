@@ -1,7 +1,7 @@
 //! The command line, and how often each thing is measured.
 
 use anyhow::{Result, bail};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// What was asked for.
 pub struct Options {
@@ -38,6 +38,18 @@ pub struct Runs {
     pub spreads: usize,
     /// Writes in a round beside etcd.
     pub writes: usize,
+    /// Gateways that join in the lab.
+    pub joins: usize,
+    /// Restarts of gateways that then meet half-way.
+    pub punches: usize,
+    /// Members revoked in the lab.
+    pub revocations: usize,
+    /// Bytes of a pull over a stream.
+    pub pulled: u64,
+    /// Pulls one after another.
+    pub pulls: usize,
+    /// Peers of one node.
+    pub crowd: usize,
     /// Seeds of the small simulation.
     pub sim_seeds: u64,
     /// Sizes of the meshes whose messages are compared, ascending.
@@ -59,6 +71,12 @@ const FULL: Runs = Runs {
     site: 20,
     spreads: 40,
     writes: 3_000,
+    joins: 10,
+    punches: 20,
+    revocations: 5,
+    pulled: 32 << 20,
+    pulls: 5,
+    crowd: 200,
     sim_seeds: 12,
     growing: &[103, 303, 1003],
     fleets: &[1_000, 10_000],
@@ -77,6 +95,12 @@ const QUICK: Runs = Runs {
     site: 5,
     spreads: 5,
     writes: 480,
+    joins: 2,
+    punches: 1,
+    revocations: 1,
+    pulled: 4 << 20,
+    pulls: 2,
+    crowd: 20,
     sim_seeds: 2,
     growing: &[53, 103],
     fleets: &[1_000],
@@ -104,6 +128,12 @@ impl Options {
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == name)
     }
+}
+
+/// A file in cargo's target folder, beside that of the build profile which this program is in, if it is there.
+pub fn beside(file: &str) -> Option<PathBuf> {
+    let own = std::env::current_exe().ok()?;
+    Some(own.ancestors().nth(2)?.join(file)).filter(|file| file.is_file())
 }
 
 /// How it is called.

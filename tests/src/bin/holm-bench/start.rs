@@ -2,7 +2,13 @@
 
 use crate::{client::Client, mesh::sleeper, options::Runs, report::Row, stats};
 use anyhow::{Context, Result, ensure};
-use holm_tests::{binaries, cluster::Cluster, interrupt, node::Node, suite::Scene};
+use holm_tests::{
+    binaries,
+    cluster::Cluster,
+    interrupt,
+    node::{Node, Transports},
+    suite::Scene,
+};
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
@@ -49,8 +55,8 @@ pub fn start_once(node: &Node) -> Result<Duration> {
         command.env_remove(name);
     }
     command.arg("up").arg("--data-dir").arg(node.data()).args(["--rpc", "127.0.0.1:0"]);
-    for transport in [format!("tcp/{}", node.port()), format!("udp/{}/quic-v1", node.port())] {
-        command.args(["--listen", &format!("/ip4/{}/{transport}", node.host().address())]);
+    for address in Transports::Both.listen(node.host().address(), node.port()) {
+        command.args(["--listen", &address]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
 

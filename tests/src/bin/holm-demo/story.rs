@@ -14,7 +14,7 @@ use holm_tests::{
     suite::{Place, Scene},
 };
 use std::{
-    net::SocketAddrV4,
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
@@ -93,7 +93,7 @@ impl<'a> Story<'a> {
     /// Asks a task of `hello` from the visitor's host, over the network.
     fn fetch(&self, task: &Task) -> Result<String> {
         let slot = u16::try_from(task.slot)?;
-        let at = SocketAddrV4::new(self.mesh.node(&task.node).host().address(), HELLO_PORT + slot);
+        let at = SocketAddr::new(self.mesh.node(&task.node).host().address(), HELLO_PORT + slot);
         let answer = eventually(&format!("http://{at}/ answers"), Duration::from_secs(15), || {
             http::get(self.visitor.connect(at, Duration::from_secs(2))?, "/", "")
         })?;
