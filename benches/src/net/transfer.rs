@@ -3,7 +3,10 @@
 use crate::member::Member;
 use anyhow::{Context, Result};
 use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    task::JoinSet,
+};
 
 const BLOCK: usize = 64 * 1024;
 
@@ -24,14 +27,16 @@ pub struct Pull {
 /// # Errors
 /// None that is known.
 pub async fn serve(mut member: Member) -> Result<()> {
-    while let Some(incoming) = member.streams.recv().await {
-        tokio::spawn(async move {
-            if let Err(why) = send(incoming.stream).await {
-                eprintln!("a stream has failed: {why:#}");
-            }
-        });
+    let mut sending = JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = member.streams.recv() => match incoming {
+                Some(incoming) => drop(sending.spawn(send(incoming.stream))),
+                None => return Ok(()),
+            },
+            Some(Ok(Err(why))) = sending.join_next() => eprintln!("a stream has failed: {why:#}"),
+        }
     }
-    Ok(())
 }
 
 async fn send(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {

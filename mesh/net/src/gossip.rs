@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(crate) const MAX_TOPIC: usize = 128;
 /// What is added to a payload on its way: our envelope, and gossipsub's own frame with the topic.
 const OVERHEAD: usize = 1 << 10;
+/// What a topic takes in the list of all topics with which a connection begins: one message, as long as it is.
+const ANNOUNCED: usize = 96;
 /// Length of a node id.
 const AUTHOR_LEN: usize = 32;
 
@@ -92,8 +94,9 @@ fn message_id(message: &Message) -> MessageId {
 /// Builds the behaviour.
 ///
 /// Messages are anonymous to it (see the [module](self)), and forwarded when we say so. The mesh of a
-/// topic is small (4 peers, 3 to 8), as sites are. `flood_publish` is off: while a node has no more
-/// than 4 subscribed peers it publishes to all of them anyway, and with more of them it would pay
+/// topic is small (3 peers, 2 to 4), and of what was said only two more peers are reminded: most of what an idle
+/// site says are heartbeats, which nobody needs to hear twice. `flood_publish` is off: while a node has no more
+/// than 3 subscribed peers it publishes to all of them anyway, and with more of them it would pay
 /// for every copy out of an edge node's uplink. Peer scoring and peer exchange are off: members are
 /// known by certificate, and several of them often share one address.
 pub(crate) fn behaviour(limits: &Limits) -> Result<Gossip, NetError> {
@@ -103,13 +106,16 @@ pub(crate) fn behaviour(limits: &Limits) -> Result<Gossip, NetError> {
         .validation_mode(ValidationMode::Anonymous)
         .validate_messages()
         .message_id_fn(message_id)
-        .max_transmit_size(limits.gossip_bytes + OVERHEAD)
+        .max_transmit_size((limits.gossip_bytes + OVERHEAD).max(limits.topics * ANNOUNCED))
+        .max_control_message_size(limits.topics * ANNOUNCED)
         .connection_handler_queue_len(limits.gossip_queue)
         .heartbeat_interval(Duration::from_millis(700))
         .heartbeat_initial_delay(Duration::from_millis(200))
-        .mesh_n(4)
-        .mesh_n_low(3)
-        .mesh_n_high(8)
+        .mesh_n(3)
+        .mesh_n_low(2)
+        .mesh_n_high(4)
+        .gossip_lazy(2)
+        .gossip_factor(0.0)
         .mesh_outbound_min(1)
         .flood_publish(false)
         .duplicate_cache_time(Duration::from_secs(60))

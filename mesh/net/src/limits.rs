@@ -44,7 +44,7 @@ pub struct Limits {
     pub gossip_queue: usize,
     /// Payload bytes of a gossip message.
     pub gossip_bytes: usize,
-    /// Topics that this node subscribes to, and that one peer may announce.
+    /// Topics that this node subscribes to, and that one peer may announce: a keeper has two for each site.
     pub topics: usize,
     /// Bytes of a frame.
     pub frame_bytes: usize,
@@ -131,7 +131,7 @@ impl Default for Limits {
             relay_timeout: Duration::from_secs(3),
             gossip_queue: 256,
             gossip_bytes: 24 << 10,
-            topics: 256,
+            topics: 4096,
             frame_bytes: 1 << 20,
             outbox_frames: 256,
             outbox_bytes: 4 << 20,
@@ -140,7 +140,8 @@ impl Default for Limits {
             streams_waiting: 16,
             events: 1024,
             event_bytes: 16 << 20,
-            commands: 1024,
+            // A keeper that starts takes part in all its topics at once.
+            commands: 2 * 4096,
             enrolments: 16,
             surplus_grace: Duration::from_secs(3),
             moved_grace: Duration::from_secs(2),

@@ -87,6 +87,25 @@ async fn gossip_reaches_a_member_that_is_not_connected_to_the_author() {
 }
 
 #[tokio::test]
+async fn a_keeper_of_two_thousand_sites_hears_the_last_of_them() {
+    let authority = Authority::new(1);
+    let mut keeper = authority.node(2, &[TCP]).await;
+    let mut before = authority.node(3, &[TCP]).await;
+    let mut after = authority.node(4, &[TCP]).await;
+    let topic = |n: u32| format!("holm/0123456789abcdef/presence/a-site-with-a-long-name-{n}");
+    connect(&mut before, &mut keeper).await;
+    for n in 0..4_000 {
+        keeper.send(NetCommand::Subscribe(topic(n)));
+    }
+    before.send(NetCommand::Subscribe(topic(3_998)));
+    gossip_arrives(&before, &mut keeper, &topic(3_998)).await;
+    // Who comes later is told of all of them in one message.
+    connect(&mut after, &mut keeper).await;
+    after.send(NetCommand::Subscribe(topic(3_999)));
+    gossip_arrives(&after, &mut keeper, &topic(3_999)).await;
+}
+
+#[tokio::test]
 async fn a_topic_that_is_subscribed_to_after_connecting_works_too() {
     let authority = Authority::new(1);
     let mut a = authority.node(2, &[TCP]).await;

@@ -31,7 +31,7 @@ use anyhow::{Context as _, Result};
 use backend::NodeBackend;
 use certificate::Keeper;
 use holm_exec::{Runner, RunnerConfig};
-use holm_mesh_net::{NetConfig, ReachConfig};
+use holm_mesh_net::{Limits, NetConfig, ReachConfig};
 use holm_node_core::Config;
 use holm_types::Incarnation;
 use inbox::Inbox;
@@ -43,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 use watchers::Watchers;
 
 /// Inputs that wait for the loop. Senders wait when it is full, so it slows them down.
+/// Connections of a keeper: with gateways of all sites.
+const KEEPER_CONNECTIONS: u32 = 1024;
 const INBOX: usize = 4096;
 const GRACE: Duration = Duration::from_secs(10);
 /// Time to finish what is in flight when the node is told to stop.
@@ -171,6 +173,9 @@ async fn start_network(
         [] => dir.settings()?.listen.into_iter().filter(|address| host::can_listen(address)).collect(),
         told => told.to_vec(),
     };
+    // All sites meet at keepers.
+    let connections =
+        if config.chain.claims()?.is_keeper() { KEEPER_CONNECTIONS } else { Limits::default().established };
     let net = NetConfig {
         key: config.key.clone(),
         chain: config.chain.clone(),
@@ -180,7 +185,7 @@ async fn start_network(
         mdns: !args.no_mdns,
         clock: Arc::new(environment::wall),
         reach: reach_config(config, args)?,
-        limits: Default::default(),
+        limits: Limits { established: connections, ..Limits::default() },
     };
     holm_mesh_net::start(net, tasks).await.context("cannot start the network")
 }
