@@ -159,18 +159,16 @@ fn a_thousand_strangers(scene: &Scene) -> Result<()> {
             })?;
             join(&late, &token)?;
             late.up()?;
-            eventually("the new member is seen", SOON, || {
-                let members = node.members()?;
-                ensure!(members.iter().any(|m| m.name == "till-2" && m.state == "alive"), "{members:?}");
-                Ok(())
-            })?;
-            holds("the members see each other", Duration::from_secs(10), || {
+            let all_alive = || -> Result<()> {
                 for node in [node, &late, mesh.node("till-1")] {
                     let members = node.members()?;
-                    ensure!(members.iter().all(|m| m.state == "alive"), "{}: {members:?}", node.name());
+                    let alive = members.iter().filter(|m| m.state == "alive").count();
+                    ensure!(alive == 3, "{}: {members:?}", node.name());
                 }
                 Ok(())
-            })?;
+            };
+            eventually("the three see each other", SOON, all_alive)?;
+            holds("they go on to", Duration::from_secs(10), all_alive)?;
             unharmed(node, pid)
         };
         let through = through();

@@ -232,7 +232,7 @@ impl Node {
             Input::Announce { addresses } => self.on_announce(now, addresses),
             Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes),
             Input::Frame { from, bytes } => self.on_frame(now, from, &bytes, out),
-            Input::Discovered { node, addresses } => self.on_discovered(now, node, &addresses),
+            Input::Discovered { node, addresses } => self.on_discovered(now, node, addresses, out),
             Input::Listening { address } => self.on_listening(now, address),
             Input::Runner(event) => self.on_runner(now, event, out),
             Input::Verified { verdicts } => self.on_verified(now, &verdicts, out),

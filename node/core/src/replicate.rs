@@ -132,10 +132,18 @@ impl Node {
     }
 
     /// Only members are dialled: a stranger on the LAN learns nothing from being discovered.
-    pub(crate) fn on_discovered(&mut self, now: Now, node: NodeId, addresses: &[String]) {
-        if node != self.me && self.state.members().contains_key(&node) {
-            let learnt = self.healer.learn(node, addresses, now.mono);
+    pub(crate) fn on_discovered(&mut self, now: Now, node: NodeId, addresses: Vec<String>, out: &mut Vec<Effect>) {
+        // One that was only just enrolled has no documents yet, and was told of some members.
+        let known = self.state.members().contains_key(&node) || !self.healer.addresses(&node).is_empty();
+        if node == self.me {
+            return;
+        }
+        if known {
+            let learnt = self.healer.learn(node, &addresses, now.mono);
             self.save_peers_if(learnt, now.mono);
+        } else if self.peers.is_empty() {
+            // Anybody can say that he is there, so a stranger is not remembered. But who is alone tries: the gate knows.
+            out.push(Effect::Dial { peer: node, addresses });
         }
     }
 
