@@ -65,7 +65,6 @@ impl World {
             wan: Link { latency_ms: [2, 30], loss: 0.0, gossip_miss: 0.0, gossip_twice: 0.0, ..Link::default() },
             lan: Link::lan(),
             faults: Vec::new(),
-            drawn: false,
             submissions: Vec::new(),
             core: BTreeSet::new(),
             converge_within: Ms(0),

@@ -17,8 +17,8 @@ use std::{
     sync::Arc,
 };
 
-/// Neighbours that a host chooses in a gossip mesh; others may choose it too.
-const GOSSIP_DEGREE: usize = 4;
+/// Neighbours that a host chooses in a gossip mesh (`mesh/net`'s `mesh_n`); others may choose it too.
+const GOSSIP_DEGREE: usize = 3;
 /// Gossip that would wait longer than this for an uplink is dropped, as from gossipsub's full queues.
 const GOSSIP_QUEUE: At = 2_000_000;
 /// Gossip that a host remembers for storms.

@@ -103,8 +103,8 @@ fn come_to_rest(engine: &mut Engine) {
     let core: Vec<usize> = plan.core.iter().filter_map(|no| engine.index_of_no(*no)).collect();
     let deadline = engine.now + at_ms(plan.converge_within);
     let mut rested_since: Option<At> = None;
-    let mut left: Vec<Unrest> = Vec::new();
-    while engine.now < deadline {
+    let mut left: Vec<Unrest>;
+    loop {
         engine.run_until((engine.now + REST_CHECK).min(deadline));
         left = rest::unrest(&engine.hosts, &core);
         match (left.is_empty(), rested_since) {
@@ -112,6 +112,9 @@ fn come_to_rest(engine: &mut Engine) {
             (true, None) => rested_since = Some(engine.now),
             (true, Some(since)) if engine.now - since >= REST_FOR => break,
             (true, Some(_)) => {}
+        }
+        if engine.now >= deadline {
+            break;
         }
     }
     left.extend(rest::last_look(&engine.hosts, &engine.judges.log, plan.document_bytes, &core));
@@ -130,7 +133,10 @@ fn meta(engine: &mut Engine) {
         engine.record.fired.entry(fault.trouble.kind()).or_default();
     }
     if let Some(kind) = plan.idle_fault(&engine.record.fired) {
-        let detail = format!("no fault of kind {kind:?} did anything");
+        let detail = format!(
+            "no fault of kind {} did anything: the scenario asks for what cannot happen in it",
+            crate::report::kind_name(kind)
+        );
         engine.judges.verdicts.violate(Invariant::FaultsFired, engine.now, Vec::new(), detail);
     }
 }

@@ -85,7 +85,10 @@ impl Fleet {
             self.record.fired.entry(fault.trouble.kind()).or_default();
         }
         if let Some(kind) = plan.idle_fault(&self.record.fired) {
-            let detail = format!("no fault of kind {kind:?} did anything");
+            let detail = format!(
+                "no fault of kind {} did anything: the scenario asks for what cannot happen in it",
+                crate::report::kind_name(kind)
+            );
             self.violated(Invariant::FaultsFired, at, Vec::new(), detail);
         }
     }

@@ -14,6 +14,9 @@ pub const FAILED_KEPT: usize = 20;
 /// Runs listed one by one; those that failed are always among them, as far as [`FAILED_KEPT`] goes.
 pub const ROWS: usize = 10_000;
 
+/// With so many runs each kind of fault has done something, if it can.
+const ENOUGH: u64 = 10;
+
 /// Where a scenario comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -74,6 +77,31 @@ pub struct Totals {
     pub marks: BTreeMap<String, u64>,
     /// Kinds of fault, and how often each did something.
     pub fired: BTreeMap<FaultKind, u64>,
+    /// What became of the requests.
+    pub requests: Requests,
+}
+
+/// What became of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Requests {
+    /// All of them.
+    pub submitted: u64,
+    /// Acknowledged: they hold.
+    pub acknowledged: u64,
+    /// Declined, with a reason: see the events of the run.
+    pub declined: u64,
+    /// Put to a host that was down.
+    pub to_nobody: u64,
+}
+
+impl Requests {
+    fn add(&mut self, counters: &BTreeMap<String, u64>) {
+        let of = |name: &str| counters.get(name).copied().unwrap_or(0);
+        self.submitted += of("submitted");
+        self.acknowledged += of("acknowledged");
+        self.declined += of("declined");
+        self.to_nobody += of("submitted_to_nobody");
+    }
 }
 
 /// Runs that failed in the same way.
@@ -155,6 +183,7 @@ impl Campaign {
             totals.state_messages += sample.state_messages;
             totals.node_seconds += u64::from(sample.up);
         }
+        totals.requests.add(&outcome.counters);
         for (mark, n) in &outcome.marks {
             *totals.marks.entry(mark.clone()).or_default() += n;
         }
@@ -163,9 +192,17 @@ impl Campaign {
         }
     }
 
-    /// Whether all invariants held in all runs.
+    /// Whether all invariants held in all runs, and each kind of fault did something in one of them.
     pub fn passed(&self) -> bool {
-        self.totals.failed == 0
+        self.totals.failed == 0 && self.idle_kinds().is_empty()
+    }
+
+    /// Kinds of fault that never did anything, once there were enough runs for that not to be chance.
+    pub fn idle_kinds(&self) -> Vec<FaultKind> {
+        if self.totals.runs < ENOUGH {
+            return Vec::new();
+        }
+        self.totals.fired.iter().filter(|(_, n)| **n == 0).map(|(kind, _)| *kind).collect()
     }
 
     /// The sums.

@@ -29,10 +29,12 @@ pub fn json(campaign: &Campaign) -> Value {
         "messages": totals.messages,
         "state_messages": totals.state_messages,
         "messages_per_node_and_s": totals.messages_per_node_second(),
+        "requests": totals.requests,
         "marks": totals.marks,
         "marks_never_reached": campaign.never_reached(),
         "faults_fired": totals.fired,
         "failures": failures,
+        "faults_idle": campaign.idle_kinds(),
         "seeds": campaign.rows.iter().map(|((name, seed), line)| row(name, *seed, line)).collect::<Vec<_>>(),
         "seeds_not_listed": campaign.not_listed(),
     })

@@ -9,7 +9,7 @@ mod picture;
 pub(crate) mod sample;
 mod text;
 
-pub use campaign::{Campaign, Failure, Kept, Row, Source, Totals};
+pub use campaign::{Campaign, Failure, Kept, Requests, Row, Source, Totals};
 pub use html::page;
 pub use json::json;
 pub(crate) use text::kind_name;

@@ -1,7 +1,8 @@
 //! The report for a terminal.
 
-use super::campaign::{Campaign, Totals};
+use super::campaign::{Campaign, Requests, Totals};
 use crate::{
+    outcome::Invariant,
     scenario::{FaultKind, Ms},
     tell::{amount, promise, time, wrapped},
 };
@@ -27,6 +28,7 @@ fn write_summary(out: &mut String, campaign: &Campaign) -> std::fmt::Result {
     };
     let runs = if totals.runs == 1 { "1 run".to_owned() } else { format!("{} runs", amount(totals.runs)) };
     let verdict = match (totals.runs, totals.failed) {
+        (_, 0) if !campaign.passed() => "FAILED".to_owned(),
         (1, 0) => "passed".to_owned(),
         (1, _) => "FAILED".to_owned(),
         (_, 0) => "all passed".to_owned(),
@@ -47,6 +49,7 @@ fn write_summary(out: &mut String, campaign: &Campaign) -> std::fmt::Result {
         amount(totals.state_messages),
         rounded(totals.messages_per_node_second())
     )?;
+    write_requests(out, &totals.requests)?;
     write_faults(out, totals)?;
     write_marks(out, campaign)?;
     if totals.twice > 0 {
@@ -59,6 +62,22 @@ fn write_summary(out: &mut String, campaign: &Campaign) -> std::fmt::Result {
 
 fn rounded(x: f64) -> String {
     if x < 10.0 { format!("{x:.1}") } else { amount(x.round() as u64) }
+}
+
+fn write_requests(out: &mut String, requests: &Requests) -> std::fmt::Result {
+    let Requests { submitted, acknowledged, declined, to_nobody } = *requests;
+    if submitted == 0 {
+        return writeln!(out, "  requests   none");
+    }
+    let unanswered = submitted.saturating_sub(acknowledged + declined + to_nobody);
+    write!(out, "  requests   {}, {} acknowledged", amount(submitted), amount(acknowledged))?;
+    let rest = [
+        (declined, "declined (`replay --events` says why)"),
+        (to_nobody, "to hosts that were down"),
+        (unanswered, "not answered"),
+    ];
+    rest.into_iter().filter(|(n, _)| *n > 0).try_for_each(|(n, what)| write!(out, ", {} {what}", amount(n)))?;
+    writeln!(out)
 }
 
 fn write_faults(out: &mut String, totals: &Totals) -> std::fmt::Result {
@@ -89,6 +108,14 @@ fn write_failures(out: &mut String, campaign: &Campaign) -> std::fmt::Result {
         writeln!(out, "  {}, seed {}, at {}:", failure.scenario, failure.seed, time(failure.first.at))?;
         writeln!(out, "  {}", failure.first.detail)?;
         writeln!(out, "  replay: {}", campaign.replay(&failure.scenario, failure.seed))?;
+    }
+    for kind in campaign.idle_kinds() {
+        writeln!(
+            out,
+            "\nFAILED {}: over all runs no fault of kind {} did anything",
+            Invariant::FaultsFired,
+            kind_name(kind)
+        )?;
     }
     match campaign.failures().count().checked_sub(FAILURES) {
         Some(more) if more > 0 => writeln!(out, "\n{more} more ways of failing are in the report (-o json, --report)"),

@@ -3,6 +3,7 @@
 use super::{
     Disk, FaultKind, HostNo, Ms, PlannedFault, PlannedHost, Scenario, Trouble,
     expand::{STALE_AGE, ms, seconds, shown},
+    plan::DRAWN,
     random::Chance,
 };
 use crate::SimError;
@@ -32,7 +33,7 @@ impl Scenario {
             let lasts = Ms(chance.of(1).between(shortest, longest));
             let at = Ms(chance.of(2).between(first, last.saturating_sub(lasts.0).max(first)));
             let trouble = draw_trouble(hosts, kind, chance.of(3));
-            faults.push(PlannedFault { id: (1 << 32) + n, at, lasts, trouble });
+            faults.push(PlannedFault { id: DRAWN + n, at, lasts, trouble });
         }
         Ok(faults)
     }

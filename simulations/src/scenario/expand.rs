@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Hosts of one scenario, at most.
 const HOSTS_MAX: usize = 20_000;
+/// Letters of what a group says of its sites, at most.
+const SITE_MAX: usize = 200;
 /// Faults, and submissions, at most.
 const EVENTS_MAX: usize = 100_000;
 /// Hosts that are members from the start and known by address to all: at most so many, and every public one counts.
@@ -39,6 +41,7 @@ impl Scenario {
     /// It asks for what makes no sense: hosts that do not exist, a partition with one side, a host
     /// too many.
     pub fn expand(&self, seed: u64) -> Result<Plan, SimError> {
+        self.check_numbers()?;
         let hosts = self.hosts(seed)?;
         let mut faults = Vec::new();
         for (n, fault) in self.fault.iter().enumerate() {
@@ -68,6 +71,9 @@ impl Scenario {
                 core.retain(|host| !hosts.contains(host));
             }
         }
+        if core.is_empty() {
+            return Err(self.invalid("scenario".into(), "all hosts that would have to come to rest are revoked".into()));
+        }
         Ok(Plan {
             name: self.name.clone(),
             backend: self.backend,
@@ -76,7 +82,6 @@ impl Scenario {
             wan: self.link,
             lan: self.lan,
             faults,
-            drawn: self.random_faults.is_some(),
             submissions,
             core,
             hosts,
@@ -173,6 +178,9 @@ fn expand_host(group: &Group, i: u32, no: usize, seed: u64, kbps: u64) -> Result
 
 /// `{i}`, `{i%4}` and `{i/4}` in the name of a site.
 fn fill_in(site: &str, i: u32) -> Result<String, String> {
+    if site.len() > SITE_MAX {
+        return Err(format!("site: {} letters, at most {SITE_MAX} are read", site.len()));
+    }
     let Some((before, rest)) = site.split_once('{') else { return Ok(site.to_owned()) };
     let bad = || format!("site {site:?}: only {{i}}, {{i%N}} and {{i/N}} are known");
     let (what, after) = rest.split_once('}').ok_or_else(bad)?;
@@ -213,6 +221,9 @@ fn befallen(hosts: &[PlannedHost], fault: &Fault, chance: Chance) -> Result<BTre
         Some(_) if !fault.hosts.is_empty() => return Err("give either `hosts` or `pick`".into()),
         Some(pick) => {
             let group: Vec<HostNo> = select(hosts, std::slice::from_ref(&pick.group))?.into_iter().collect();
+            if pick.n as usize > group.len() {
+                return Err(format!("it picks {} of {} hosts", pick.n, group.len()));
+            }
             chance.choose(&group, pick.n as usize).into_iter().collect()
         }
         None => select(hosts, &fault.hosts)?,

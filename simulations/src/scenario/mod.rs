@@ -37,11 +37,13 @@ mod parse;
 mod plan;
 pub(crate) mod random;
 mod schedule;
+mod sound;
 
 pub use library::{LIBRARY, library};
 pub use model::{
     AppKind, Backend, Check, Clock, Disk, Fault, FaultKind, Group, Link, Mode, Nat, Pick, RandomFaults, Scenario,
     Submit, SubmitKind, Workload,
 };
+pub use parse::read_at_most;
 pub use plan::{HostNo, Ms, Plan, PlannedFault, PlannedHost, Request, Submission, Trouble};
 pub use schedule::Step;

@@ -189,7 +189,7 @@ impl Workload {
 pub struct Submit {
     /// When.
     pub at: Period,
-    /// The host that is asked.
+    /// The host that is asked; of several the first. A node takes apps of its own site, or of no site; a keeper takes all.
     pub on: String,
     /// What for.
     #[serde(default)]
@@ -262,17 +262,17 @@ pub enum AppKind {
 pub struct Fault {
     /// When it begins.
     pub at: Period,
-    /// How long it lasts.
+    /// How long it lasts. With the scenario's end it ends, too.
     #[serde(rename = "for")]
     pub lasts: Period,
     /// What kind.
     pub kind: FaultKind,
-    /// The hosts it befalls: `edge/3`, `edge/0-9`, `edge`, `site:plant-1`, `rest`, `all`.
+    /// The hosts it befalls: `edge/3`, `edge/0-9`, `edge`, `site:plant-1`, `all`.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// Hosts drawn from the seed instead.
     pub pick: Option<Pick>,
-    /// Of a partition: the sides, each a selection; `rest` is everybody else.
+    /// Of a partition or a one-way cut: the sides, each a selection; `rest` is everybody else.
     #[serde(default)]
     pub sides: Vec<Vec<String>>,
     /// Of a partition: only what the first side says is lost.
@@ -284,21 +284,22 @@ pub struct Fault {
     /// Of a crash: what the host finds when it is back.
     #[serde(default)]
     pub disk: Disk,
-    /// Of a crash with a stale disk: how old the backup is.
+    /// Of a crash with a stale disk: how old the backup is; 20 s when nothing is said.
     pub age: Option<Period>,
     /// It is repeated so often, one after another.
     #[serde(default = "once")]
     pub repeat: u32,
-    /// From the beginning of one repetition to the next; of an upgrade, from one host to the next.
+    /// From the beginning of one repetition to the next, its length when nothing is said; of an upgrade, from one host to the
+    /// next, 3 s when nothing is said.
     pub every: Option<Period>,
     /// Of a clock jump: how far, in milliseconds, and whether the clock stays wrong.
     #[serde(default)]
     pub clock: Clock,
-    /// Of a loss burst: packets lost.
+    /// Of a loss burst: packets lost, from 0.0 to 1.0; 0.2 when nothing is said.
     pub loss: Option<f64>,
-    /// Of a slow disk: what each write takes more, in milliseconds.
+    /// Of a slow disk: what each write takes more, in milliseconds; 500 when nothing is said.
     pub slow_ms: Option<u64>,
-    /// Of a storm or a liar: messages a second.
+    /// Of a storm or a liar: messages a second; 100 and 20 when nothing is said.
     pub per_s: Option<u32>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::Scenario;
 use crate::SimError;
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 /// A scenario's text is never longer than this, in bytes.
 const MAX_TEXT: usize = 1 << 20;
@@ -29,10 +29,23 @@ impl Scenario {
     /// The file cannot be read, or as [`Scenario::parse`].
     pub fn load(path: &Path) -> Result<Scenario, SimError> {
         let name = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy().into_owned());
-        let text = std::fs::read_to_string(path)
+        let text = read_at_most(path, MAX_TEXT as u64)
             .map_err(|e| SimError::Parse { name: path.display().to_string(), why: e.to_string() })?;
         Scenario::parse(&name, &text)
     }
+}
+
+/// Reads a text file that is no longer than `most` bytes, whatever its size is said to be.
+///
+/// # Errors
+/// It cannot be read, is longer, or no text.
+pub fn read_at_most(path: &Path, most: u64) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > most {
+        return Err(std::io::Error::other(format!("longer than {most} bytes, which is all that is read")));
+    }
+    Ok(text)
 }
 
 /// The lines of comment that the text opens with, as one paragraph.

@@ -36,9 +36,6 @@ pub struct Plan {
     pub lan: Link,
     /// The faults, in the order of their beginning.
     pub faults: Vec<PlannedFault>,
-    /// Faults were drawn: some befall a host that is down, and of a kind that is rare perhaps all do.
-    #[serde(default)]
-    pub drawn: bool,
     /// The submissions, in the order of time.
     pub submissions: Vec<Submission>,
     /// The hosts that have to come to rest at the end; the faults that befall others alone go on.
@@ -91,16 +88,48 @@ pub struct PlannedFault {
 }
 
 impl Plan {
-    /// The kind of fault that was asked for and did nothing, by how often each kind did something. Where faults were drawn, one
-    /// kind may be idle in a run; over all runs none may.
+    /// The kind of fault that was asked for and did nothing, by how often each kind did something. Of those that were drawn, one
+    /// kind may be idle in a run; over many runs none may, which the report looks at.
     pub fn idle_fault(&self, fired: &BTreeMap<FaultKind, u64>) -> Option<FaultKind> {
-        let asked = self.faults.iter().map(|fault| fault.trouble.kind());
-        let idle: BTreeSet<FaultKind> = asked.filter(|kind| fired.get(kind).is_none_or(|n| *n == 0)).collect();
-        idle.first().copied().filter(|_| !self.drawn || idle.len() > 1)
+        let idle = |drawn: bool| -> BTreeSet<FaultKind> {
+            let asked = self.faults.iter().filter(|fault| fault.is_drawn() == drawn).map(|fault| fault.trouble.kind());
+            asked.filter(|kind| fired.get(kind).is_none_or(|n| *n == 0)).collect()
+        };
+        let drawn = Some(idle(true)).filter(|idle| idle.len() > 1);
+        idle(false).first().copied().or_else(|| drawn?.first().copied())
+    }
+
+    /// Refuses what holm-sim never writes: the file was changed by hand.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.hosts.is_sorted_by(|a, b| a.no < b.no) {
+            return Err("its hosts are not in the order of their numbers, or one is there twice".into());
+        }
+        let names: BTreeSet<&str> = self.hosts.iter().map(|host| host.name.as_str()).collect();
+        if names.len() < self.hosts.len() {
+            return Err("two hosts have the same name".into());
+        }
+        let there = |no: &HostNo| self.hosts.binary_search_by_key(no, |host| host.no).is_ok();
+        if self.core.is_empty() || !self.core.iter().all(there) {
+            return Err(
+                "its core, the hosts that come to rest at the end, is empty or names hosts that are not there".into()
+            );
+        }
+        Ok(())
     }
 }
 
+/// The ids of faults that were drawn begin here.
+pub(super) const DRAWN: u64 = 1 << 32;
+
 impl PlannedFault {
+    /// Whether it was drawn: then it may befall a host that is down, and do nothing.
+    pub fn is_drawn(&self) -> bool {
+        self.id >= DRAWN
+    }
+
     /// When it is over.
     pub fn end(&self) -> Ms {
         Ms(self.at.0.saturating_add(self.lasts.0))

@@ -192,7 +192,8 @@ fn notes(scenario: &Scenario, plan: &Plan) -> Vec<String> {
 }
 
 fn checks(scenario: &Scenario, plan: &Plan) -> Vec<String> {
-    let mut checks: Vec<String> = ALWAYS.iter().map(|invariant| format!("always: {}", promise(*invariant))).collect();
+    let mut checks: Vec<String> =
+        ALWAYS.iter().map(|invariant| format!("always: {} ({invariant})", promise(*invariant))).collect();
     checks.push(format!(
         "always: a host sends at most {} messages a second, and a document has at most {} bytes",
         amount(plan.messages_per_s),
@@ -200,8 +201,10 @@ fn checks(scenario: &Scenario, plan: &Plan) -> Vec<String> {
     ));
     let whom = if scenario.mode == Mode::Liveness { "among the healed majority, " } else { "" };
     let by = lasting(plan.converge_within);
-    checks.extend(AT_REST.iter().map(|i| format!("at rest, {by} after the end at the latest: {whom}{}", promise(*i))));
-    checks.push(format!("of the run itself: {}", promise(Invariant::FaultsFired)));
+    checks.extend(
+        AT_REST.iter().map(|i| format!("at rest, {by} after the end at the latest: {whom}{} ({i})", promise(*i))),
+    );
+    checks.push(format!("of the run itself: {} ({})", promise(Invariant::FaultsFired), Invariant::FaultsFired));
     checks
 }
 

@@ -1,7 +1,7 @@
 //! The folder that reports and failures are written to.
 
-use crate::subject::{Record, Subject, hex};
-use anyhow::{Context as _, Result};
+use crate::subject::{Record, Subject, Usage, hex};
+use anyhow::Result;
 use holm_simulations::{
     Outcome, Plan,
     report::{self, Campaign, Source},
@@ -26,6 +26,14 @@ pub fn sources(subjects: &[Subject]) -> BTreeMap<String, Source> {
 pub fn stem(name: &str, seed: u64) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     format!("{}-seed{seed}", name.chars().map(safe).collect::<String>())
+}
+
+/// Makes the folder of a report, before runs that may take long.
+pub fn prepare(folder: &Path) -> Result<()> {
+    let cannot = |why: std::io::Error| {
+        Usage(format!("the folder {} cannot be made: {why}: name another one with --report", folder.display()))
+    };
+    Ok(fs::create_dir_all(folder).map_err(cannot)?)
 }
 
 /// Writes the report, and of each run that failed and is kept its plan and its last events.
@@ -63,8 +71,10 @@ fn events(plan: &Plan, outcome: &Outcome) -> String {
 
 /// Writes one file; what was there before is replaced.
 pub fn file(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
-    fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let cannot =
+        |what: String| move |why: std::io::Error| Usage(format!("{what}: {why}: name another folder with --report"));
+    fs::create_dir_all(folder).map_err(cannot(format!("the folder {} cannot be made", folder.display())))?;
     let path = folder.join(name);
-    fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    fs::write(&path, text).map_err(cannot(format!("{} cannot be written", path.display())))?;
     Ok(path)
 }

@@ -16,7 +16,7 @@ mod tell;
 
 use args::{Arguments, Command};
 use clap::Parser as _;
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 /// Thousands of nodes in one process make and forget small things all the time: about a quarter of a run was spent in the system's allocator.
 #[global_allocator]
@@ -47,7 +47,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("holm-sim: {error:#}");
+            // Nothing better can be done when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "holm-sim: {error:#}");
             let usage = error.is::<subject::Usage>() || error.is::<holm_simulations::SimError>();
             ExitCode::from(if usage { USAGE } else { 1 })
         }

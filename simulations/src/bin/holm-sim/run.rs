@@ -17,6 +17,7 @@ const TWICE: u64 = 100;
 /// Runs, reports, and answers whether all held.
 pub fn run(args: &RunArgs, output: Output) -> Result<bool> {
     let subjects = subjects(args)?;
+    args.report.as_deref().map_or(Ok(()), folder::prepare)?;
     let mut campaign = Campaign::new(folder::sources(&subjects));
     let threads = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let all = all_runs(args, &subjects);

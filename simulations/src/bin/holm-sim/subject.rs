@@ -1,6 +1,6 @@
 //! What a command is about: a scenario of the library, a scenario file, or a plan that a failure left.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use holm_simulations::{Outcome, Plan, Scenario, Violation, report::Source, scenario::LIBRARY};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, path::Path};
@@ -106,11 +106,7 @@ impl Subject {
 
 fn read_plan(path: &Path) -> Result<Record> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|e| Usage(format!("{shown}: {e}")))?.len();
-    if size > PLAN_MAX {
-        return Err(Usage(format!("{shown}: {size} bytes, at most {PLAN_MAX} are read")).into());
-    }
-    let text = std::fs::read_to_string(path).with_context(|| shown.to_string())?;
+    let text = holm_simulations::scenario::read_at_most(path, PLAN_MAX).map_err(|e| Usage(format!("{shown}: {e}")))?;
     let record = serde_json::from_str::<Record>(&text);
     // A bare plan is as good as one with its record.
     let bare = |_| {
@@ -118,7 +114,9 @@ fn read_plan(path: &Path) -> Result<Record> {
         Ok(Record { plan, trace_hash: String::new(), violations: Vec::new() })
     };
     let wrong = |e: serde_json::Error| Usage(format!("{shown}: not a plan that holm-sim wrote: {e}"));
-    Ok(record.or_else(bare).map_err(wrong)?)
+    let record = record.or_else(bare).map_err(wrong)?;
+    record.plan.check().map_err(|why| Usage(format!("{shown}: not a plan that holm-sim wrote: {why}")))?;
+    Ok(record)
 }
 
 /// How this program was called, so that what it prints can be typed.
