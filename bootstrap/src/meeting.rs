@@ -14,7 +14,11 @@ use holm_mesh_core::{
     topics::Topics,
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
-use holm_types::{Incarnation, Mono, NodeId, cert::CertChain, presence::Presence};
+use holm_types::{
+    Incarnation, Mono, NodeId,
+    cert::CertChain,
+    presence::{INTRODUCE_EVERY, Presence},
+};
 use std::{sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -25,8 +29,6 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(250);
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// One heartbeat of so many says where it is and carries the certificate.
-const INTRODUCE_EVERY: u64 = 8;
 
 /// Serves until it is told to stop.
 pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {

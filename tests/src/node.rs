@@ -5,7 +5,7 @@ use crate::{
     http::Rpc,
     lab::Host,
     process::{self, output_within},
-    rows::{App, Member, Outcome, Status, Task},
+    rows::{App, Happened, Member, Outcome, Status, Task},
     spawner,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -383,6 +383,21 @@ impl Node {
     /// The command fails.
     pub fn members(&self) -> Result<Vec<Member>> {
         self.json(&["node", "ls"])
+    }
+
+    /// When which peer came, in milliseconds, and whether directly, by the node's own events.
+    ///
+    /// # Errors
+    /// The command fails.
+    pub fn peers_up(&self) -> Result<Vec<(f64, String, bool)>> {
+        let mut found = Vec::new();
+        for line in self.ok(&["events", "-o", "json"])?.lines() {
+            let event: Happened = serde_json::from_str(line).with_context(|| line.to_owned())?;
+            if let Some((name, rest)) = event.detail.split_once(" at ").filter(|_| event.kind == "peer-up") {
+                found.push((event.at, name.to_owned(), !rest.contains("p2p-circuit")));
+            }
+        }
+        Ok(found)
     }
 
     /// `holm ls`.

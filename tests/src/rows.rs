@@ -134,3 +134,14 @@ pub struct Outcome {
     /// What it printed.
     pub output: String,
 }
+
+/// A line of `holm events`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Happened {
+    /// When, in milliseconds since 1970.
+    pub at: f64,
+    /// What kind.
+    pub kind: String,
+    /// What exactly.
+    pub detail: String,
+}

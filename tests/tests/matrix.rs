@@ -1,13 +1,13 @@
 //! The NAT matrix: gateways behind every kind of router, each with each, over QUIC and over TCP. Prints who is met
 //! directly and how soon, and demands a direct way wherever physics allows one.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use holm_tests::{
     cluster::Cluster,
     eventually,
     lab::Ground,
     netlab::{Link, Nat},
-    node::{Node, Transports},
+    node::Transports,
     rows::Reach,
     suite::{Scene, Suite},
 };
@@ -115,7 +115,7 @@ fn times(mesh: &Cluster, gateways: &[Gateway]) -> Result<BTreeMap<(String, Strin
     let mut times = BTreeMap::new();
     for (name, _) in gateways {
         let mut relayed: BTreeMap<String, f64> = BTreeMap::new();
-        for (at, other, direct) in meetings(mesh.node(name))? {
+        for (at, other, direct) in mesh.node(name).peers_up()? {
             match (direct, relayed.get(&other)) {
                 (false, None) => drop(relayed.insert(other, at)),
                 (true, Some(since)) => drop(times.entry((name.clone(), other)).or_insert((at - since) / 1000.0)),
@@ -124,24 +124,6 @@ fn times(mesh: &Cluster, gateways: &[Gateway]) -> Result<BTreeMap<(String, Strin
         }
     }
     Ok(times)
-}
-
-/// When which peer came, relayed or direct, by the node's own events.
-fn meetings(node: &Node) -> Result<Vec<(f64, String, bool)>> {
-    #[derive(Deserialize)]
-    struct Happened {
-        at: f64,
-        kind: String,
-        detail: String,
-    }
-    let mut meetings = Vec::new();
-    for line in node.ok(&["events", "-o", "json"])?.lines() {
-        let event: Happened = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        if let Some((name, rest)) = event.detail.split_once(" at ").filter(|_| event.kind == "peer-up") {
-            meetings.push((event.at, name.to_owned(), !rest.contains("p2p-circuit")));
-        }
-    }
-    Ok(meetings)
 }
 
 fn table(

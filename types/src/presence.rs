@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// An encoded presence is never longer than this, in bytes.
 pub const MAX_PRESENCE_BYTES: usize = 3072;
+/// One heartbeat of so many leaves nothing out and carries the certificate, for those who do not know the node yet.
+pub const INTRODUCE_EVERY: u64 = 8;
 /// Addresses told about one node, at most.
 pub const MAX_ADDRESSES: usize = 8;
 
@@ -38,16 +40,11 @@ pub struct Presence {
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<String>>,
     /// The node leaves for good.
-    #[serde(rename = "l", default, skip_serializing_if = "is_false")]
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
     /// Its certificate, now and then, for those who do not know it yet.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<CertChain>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // Serde asks so.
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Presence {

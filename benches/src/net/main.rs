@@ -1,4 +1,4 @@
-//! `holm-bench-net`: members that send bytes to each other over streams of `holm-mesh-net`, as it ships. `holm-bench lab` puts one
+//! `holm-bench-net`: members that send bytes to each other over streams of `holm-mesh-net`, as it ships. `holm-bench streams` puts one
 //! on each host of a lab, and sets plain TCP beside it.
 //!
 //! The mesh is made of numbers: each member's key follows from its number, and all know the authority's. It exists only while it

@@ -26,16 +26,11 @@ const POLL: Duration = Duration::from_millis(50);
 const AUTHORITY: u8 = 0;
 const DAY: u64 = 24 * 3600;
 
-/// What is known of the network, by its events.
-#[derive(Debug, Clone, Default)]
-struct Known {
-    announced: Vec<String>,
-}
-
 /// A running member.
 pub struct Member {
     handle: holm_mesh_net::NetHandle,
-    known: watch::Receiver<Known>,
+    /// Where others should look for it.
+    announced: watch::Receiver<Vec<String>>,
     /// Streams of others.
     pub streams: tokio::sync::mpsc::Receiver<holm_mesh_net::IncomingStream>,
     _tasks: JoinSet<()>,
@@ -93,15 +88,15 @@ impl Member {
         };
         let mut tasks = JoinSet::new();
         let Net { handle, mut events, streams, .. } = start(config, &mut tasks).await?;
-        let (tell, known) = watch::channel(Known::default());
+        let (tell, announced) = watch::channel(Vec::new());
         tasks.spawn(async move {
             while let Some(event) = events.recv().await {
                 if let NetEvent::Announce { addresses } = event {
-                    tell.send_modify(|known| known.announced = addresses);
+                    tell.send_replace(addresses);
                 }
             }
         });
-        Ok(Member { handle, known, streams, _tasks: tasks })
+        Ok(Member { handle, announced, streams, _tasks: tasks })
     }
 
     /// Connects to these relays.
@@ -141,9 +136,9 @@ impl Member {
     /// # Errors
     /// No relay takes it in time.
     pub async fn announced(&mut self) -> Result<Vec<String>> {
-        let relayed = |known: &Known| known.announced.iter().any(|address| address.contains("p2p-circuit"));
-        let known = timeout(PATIENCE, self.known.wait_for(relayed)).await.context("no relay takes it")?;
-        Ok(known.context("the network has ended")?.announced.clone())
+        let relayed = |told: &Vec<String>| told.iter().any(|address| address.contains("p2p-circuit"));
+        let told = timeout(PATIENCE, self.announced.wait_for(relayed)).await.context("no relay takes it")?;
+        Ok(told.context("the network has ended")?.clone())
     }
 
     /// Opens a stream to a connected member.

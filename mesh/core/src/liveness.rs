@@ -301,9 +301,7 @@ impl Members {
         let bounded = Duration::from_secs(1) * self.speakers[0] / self.config.max_heard_per_second.max(1);
         bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
     }
-}
 
-impl Members {
     /// Of how many heartbeats at its site a node speaks one to all, while it runs what belongs to no site. The nodes of other sites
     /// know each other there and nowhere else, so they share that time among them.
     pub fn far_share(&self) -> u32 {

@@ -21,8 +21,8 @@ use std::time::Duration;
 pub(crate) const MAX_TOPIC: usize = 128;
 /// What is added to a payload on its way: our envelope, and gossipsub's own frame with the topic.
 const OVERHEAD: usize = 1 << 10;
-/// What a topic takes in the list of all topics with which a connection begins: one message, as long as it is.
-const ANNOUNCED: usize = 96;
+/// What a topic takes at most in the list of all topics with which a connection begins: one message, as long as it is.
+const ANNOUNCED: usize = MAX_TOPIC + 16;
 /// Length of a node id.
 const AUTHOR_LEN: usize = 32;
 

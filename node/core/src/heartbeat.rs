@@ -3,11 +3,9 @@
 use crate::{Effect, Node};
 use holm_types::{
     Now, Scope,
-    presence::{MAX_ADDRESSES, Presence},
+    presence::{INTRODUCE_EVERY, MAX_ADDRESSES, Presence},
 };
 
-/// One heartbeat of so many carries everything and the certificate, for those who do not know this node yet.
-const INTRODUCE_EVERY: u64 = 8;
 /// What is new is said in so many heartbeats, since one may be missed.
 const SAID_AGAIN: u32 = 2;
 

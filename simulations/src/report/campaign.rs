@@ -77,6 +77,8 @@ pub struct Totals {
     pub marks: BTreeMap<String, u64>,
     /// Kinds of fault, and how often each did something.
     pub fired: BTreeMap<FaultKind, u64>,
+    /// In how many runs each kind of fault was asked for.
+    pub asked: BTreeMap<FaultKind, u64>,
     /// What became of the requests.
     pub requests: Requests,
 }
@@ -188,6 +190,7 @@ impl Campaign {
             *totals.marks.entry(mark.clone()).or_default() += n;
         }
         for (kind, n) in &outcome.fired {
+            *totals.asked.entry(*kind).or_default() += 1;
             *totals.fired.entry(*kind).or_default() += n;
         }
     }
@@ -197,12 +200,10 @@ impl Campaign {
         self.totals.failed == 0 && self.idle_kinds().is_empty()
     }
 
-    /// Kinds of fault that never did anything, once there were enough runs for that not to be chance.
+    /// Kinds of fault that never did anything, though enough runs asked for them for that not to be chance.
     pub fn idle_kinds(&self) -> Vec<FaultKind> {
-        if self.totals.runs < ENOUGH {
-            return Vec::new();
-        }
-        self.totals.fired.iter().filter(|(_, n)| **n == 0).map(|(kind, _)| *kind).collect()
+        let often = self.totals.asked.iter().filter(|(_, runs)| **runs >= ENOUGH).map(|(kind, _)| *kind);
+        often.filter(|kind| self.totals.fired.get(kind).is_none_or(|n| *n == 0)).collect()
     }
 
     /// The sums.

@@ -1,7 +1,7 @@
 //! From relayed to direct: gateways behind routers that let in only whom they have spoken to, started again and again.
 
 use crate::{lab::cable, options::Runs, report::Row, stats, wait};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use holm_tests::{
     cluster::Cluster,
     interrupt,
@@ -10,7 +10,6 @@ use holm_tests::{
     node::{Node, Transports},
     suite::Scene,
 };
-use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -111,7 +110,7 @@ fn meetings(nodes: &[&Node]) -> Result<BTreeMap<BTreeSet<String>, Met>> {
     let mut pairs: BTreeMap<BTreeSet<String>, Met> = BTreeMap::new();
     for node in nodes {
         let mut since: BTreeMap<String, f64> = BTreeMap::new();
-        for (at, other, direct) in peers_up(node)? {
+        for (at, other, direct) in node.peers_up()? {
             if !nodes.iter().any(|node| node.name() == other) {
                 continue;
             }
@@ -128,22 +127,4 @@ fn meetings(nodes: &[&Node]) -> Result<BTreeMap<BTreeSet<String>, Met>> {
         }
     }
     Ok(pairs)
-}
-
-/// When which peer came, and whether directly.
-fn peers_up(node: &Node) -> Result<Vec<(f64, String, bool)>> {
-    #[derive(Deserialize)]
-    struct Happened {
-        at: f64,
-        kind: String,
-        detail: String,
-    }
-    let mut found = Vec::new();
-    for line in node.ok(&["events", "-o", "json"])?.lines() {
-        let event: Happened = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        if let Some((name, rest)) = event.detail.split_once(" at ").filter(|_| event.kind == "peer-up") {
-            found.push((event.at, name.to_owned(), !rest.contains("p2p-circuit")));
-        }
-    }
-    Ok(found)
 }
