@@ -14,11 +14,7 @@ use holm_mesh_core::{
     topics::Topics,
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
-use holm_types::{
-    Incarnation, Mono, NodeId,
-    cert::CertChain,
-    presence::{INTRODUCE_EVERY, Presence},
-};
+use holm_types::{Incarnation, Mono, NodeId, cert::CertChain, presence::Presence};
 use std::{sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -27,8 +23,10 @@ use tokio::{
 };
 
 const TICK: Duration = Duration::from_millis(250);
-/// Time between two heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Time between two heartbeats while nothing happens: nobody waits for this server.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// How soon there is another one where something does.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Serves until it is told to stop.
 pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
@@ -63,8 +61,9 @@ pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
         seq: 0,
         addresses: Vec::new(),
         news: true,
+        last: None,
     };
-    let mut heartbeat = interval(HEARTBEAT);
+    let mut heartbeat = interval(SOON);
     let start = Instant::now();
     let now = || Mono(start.elapsed());
     let mut healer = Healer::new(Config::default(), wall().0);
@@ -89,7 +88,7 @@ pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
                 Some(NetEvent::Listening { address }) => tracing::info!(address, "listening"),
                 Some(NetEvent::Announce { addresses }) => pulse.moves(addresses),
                 Some(event) => {
-                    pulse.news |= matches!(event, NetEvent::PeerUp { .. });
+                    pulse.hear(&event);
                     heed(&mut revocations, &event, &net.handle);
                     join_site(&mut topics, &event, &net.handle);
                     take(&mut healer, event, now());
@@ -131,6 +130,7 @@ struct Pulse {
     addresses: Vec<String>,
     /// There is somebody who was not told where it is.
     news: bool,
+    last: Option<Instant>,
 }
 
 impl Pulse {
@@ -139,20 +139,34 @@ impl Pulse {
         self.addresses = addresses;
     }
 
+    /// Somebody is new, or has called the roll.
+    fn hear(&mut self, event: &NetEvent) {
+        self.news |= match event {
+            NetEvent::PeerUp { .. } => true,
+            NetEvent::Gossip { topic, bytes, .. } if topic.contains("/presence") => {
+                Presence::decode(bytes).is_ok_and(|presence| presence.calls)
+            }
+            _ => false,
+        };
+    }
+
     fn beat(&mut self, topic: &str, net: &NetHandle) -> Result<()> {
+        if !self.news && self.last.is_some_and(|last| last.elapsed() < HEARTBEAT) {
+            return Ok(());
+        }
+        (self.news, self.last) = (false, Some(Instant::now()));
         self.seq += 1;
-        let introduces = self.seq % INTRODUCE_EVERY == 1 || self.news;
-        self.news = false;
         let presence = Presence {
             node: self.node,
             incarnation: self.incarnation,
             seq: self.seq,
             every_ms: u32::try_from(HEARTBEAT.as_millis())?,
-            free: introduces.then(Default::default),
-            running: introduces.then_some(0),
-            addresses: introduces.then(|| self.addresses.clone()),
+            free: Some(Default::default()),
+            running: Some(0),
+            addresses: Some(self.addresses.clone()),
             leaving: false,
-            chain: introduces.then(|| self.chain.clone()),
+            calls: false,
+            chain: Some(self.chain.clone()),
         };
         net.try_send(NetCommand::Publish { topic: topic.to_owned(), bytes: presence.encode()? });
         Ok(())

@@ -16,6 +16,7 @@ use crate::{
     outcome::Invariant,
     scenario::{Disk, FaultKind, HostNo, Plan, random::Chance},
 };
+use holm_mesh_core::beat::Beat;
 use holm_node_core::{Effect, Input, Node};
 use holm_state::{Batch, StoreWrite as _, verify_batch};
 use holm_types::{
@@ -269,8 +270,12 @@ impl Fleet {
         self.sent(host, bytes.len(), state);
     }
 
-    /// A node sends a message.
-    pub fn sent(&mut self, host: usize, bytes: usize, state: bool) {
+    /// A node sends a frame to a peer.
+    pub fn sent_frame(&mut self, host: usize, bytes: &[u8]) {
+        self.sent(host, bytes.len(), !Beat::is_marked(bytes));
+    }
+
+    fn sent(&mut self, host: usize, bytes: usize, state: bool) {
         self.hosts[host].sent += 1;
         self.record.message(1, bytes as u64, state);
     }

@@ -18,6 +18,7 @@ pub const ALL: &[&str] = &[
     "a change waits for what it follows",
     "a node stood still",
     "a node that is held for dead speaks",
+    "a roll call is answered",
     "an overdue node speaks before it is held for dead",
     "a found task is not known",
     "a running task is adopted",

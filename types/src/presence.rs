@@ -42,6 +42,9 @@ pub struct Presence {
     /// The node leaves for good.
     #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
     pub leaving: bool,
+    /// Somebody was missed, or this node has just come: everybody who hears it speaks at once, and who is not heard soon is dead.
+    #[serde(rename = "q", default, skip_serializing_if = "std::ops::Not::not")]
+    pub calls: bool,
     /// Its certificate, now and then, for those who do not know it yet.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<CertChain>,

@@ -13,6 +13,7 @@
 //! This crate carries bytes and knows no apps. What a replica is, it learns through the
 //! [`repair::Replica`] trait. Sockets are in `mesh/net`.
 
+pub mod beat;
 pub mod healer;
 pub mod lease;
 pub mod liveness;

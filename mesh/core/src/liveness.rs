@@ -1,9 +1,16 @@
-//! Liveness by heartbeat: each node says every second that it is there; a node that is overdue
-//! becomes suspect, then dead. The rate that a node hears stays bounded: the interval grows with
-//! the number of members ([`Config::max_heard_per_second`]), and each heartbeat says when to
-//! expect the next, so nodes of different opinion about it still agree.
+//! Liveness by heartbeat: a node that is overdue becomes suspect, then dead. Each heartbeat says when to expect the next: in a
+//! second from a [partner](crate::beat), or from everybody where something has happened lately; else in two minutes.
+//!
+//! When somebody misses a partner the roll is called ([`Members::roll_call`]): who speaks seldom is to speak at once, and who
+//! does not is dead as soon as if it had spoken every second. The rate that a node hears then stays bounded: the interval grows
+//! with the number of members ([`Config::max_heard_per_second`]).
 
-use holm_types::{Mono, NodeId, presence::Presence, sometimes, view::Liveness};
+mod member;
+#[cfg(test)]
+mod tests;
+
+use holm_types::{Incarnation, Mono, NodeId, presence::Presence, sometimes, view::Liveness};
+use member::Member;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -18,8 +25,14 @@ pub struct Config {
     pub max_heard_per_second: u32,
     /// Of those of other sites, which speak to all while they run what belongs to no site, so many at most.
     pub max_far_per_second: u32,
+    /// Time between heartbeats to everybody while nothing happens.
+    pub quiet: Duration,
     /// A node is suspect when this many tenths of its interval have passed in silence.
     pub suspect_tenths: u32,
+    /// The same for a partner: what comes over a connection is not lost, and the others are asked before it is held for dead.
+    pub partner_tenths: u32,
+    /// Who does not answer a roll call is dead after so many tenths of an interval, and suspect after half of that.
+    pub answer_tenths: u32,
     /// A node is held for dead when this many tenths of its interval have passed in silence.
     pub dead_tenths: u32,
 }
@@ -30,7 +43,10 @@ impl Default for Config {
             heartbeat: Duration::from_secs(1),
             max_heard_per_second: 20,
             max_far_per_second: 10,
+            quiet: MAX_INTERVAL,
             suspect_tenths: 25,
+            partner_tenths: 20,
+            answer_tenths: 25,
             dead_tenths: 45,
         }
     }
@@ -43,59 +59,8 @@ pub const FLAP_MEMORY: Duration = Duration::from_secs(600);
 /// Returns that are remembered of one member.
 const MAX_FLAPS: usize = 8;
 
-#[derive(Debug)]
-struct Member {
-    state: Liveness,
-    presence: Option<Presence>,
-    heard_at: Mono,
-    interval: Duration,
-    dead_since: Option<Mono>,
-    near: bool,
-    /// Gossip of it has put off its death once since its last heartbeat.
-    put_off: bool,
-    /// When it was heard again after it had been held for dead, oldest first.
-    returns: VecDeque<Mono>,
-}
-
-impl Member {
-    fn returned(&mut self, now: Mono) {
-        if self.returns.len() == MAX_FLAPS {
-            self.returns.pop_front();
-        }
-        self.returns.push_back(now);
-    }
-
-    /// When its silence means something more than it does now.
-    fn due(&self, config: &Config) -> Option<Mono> {
-        let tenths = match self.state {
-            Liveness::Alive => config.suspect_tenths,
-            Liveness::Suspect => config.dead_tenths,
-            Liveness::Dead | Liveness::Left => return None,
-        };
-        Some(self.heard_at.after(self.patience(tenths)))
-    }
-
-    fn patience(&self, tenths: u32) -> Duration {
-        self.interval * tenths / 10
-    }
-
-    fn overdue(&self, config: &Config, now: Mono) -> Option<Liveness> {
-        let silent = now.since(self.heard_at);
-        match self.state {
-            Liveness::Alive | Liveness::Suspect if silent >= self.patience(config.dead_tenths) => Some(Liveness::Dead),
-            Liveness::Alive if silent >= self.patience(config.suspect_tenths) => Some(Liveness::Suspect),
-            _ => None,
-        }
-    }
-
-    fn speaks(&self) -> bool {
-        matches!(self.state, Liveness::Alive | Liveness::Suspect)
-    }
-
-    /// Whether it takes a share of the time to speak: `[of those nearby, of those that speak to all from far]`.
-    fn shares_time(&self) -> [bool; 2] {
-        [self.near && self.speaks(), !self.near && self.speaks()]
-    }
+fn interval_of(every_ms: u32, config: &Config) -> Duration {
+    Duration::from_millis(u64::from(every_ms)).clamp(config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL)
 }
 
 /// What this node believes about the others.
@@ -148,6 +113,8 @@ impl Members {
             presence: None,
             heard_at: now,
             interval: self.interval(),
+            beats: None,
+            asked: None,
             dead_since: None,
             near,
             put_off: false,
@@ -178,16 +145,15 @@ impl Members {
             }
             presence.complete(last);
         }
-        if member.state == Liveness::Dead && holm_types::sabotaged!("a dead peer stays dead") {
+        if self.stays_dead(&presence.node) {
             return false;
         }
         let state = if presence.leaving { Liveness::Left } else { Liveness::Alive };
         let node = presence.node;
         self.alter(&node, |member, config| {
-            member.heard_at = now;
+            member.was_heard(now);
             member.put_off = false;
-            member.interval = Duration::from_millis(u64::from(presence.every_ms))
-                .clamp(config.heartbeat.min(MAX_INTERVAL), MAX_INTERVAL);
+            member.interval = interval_of(presence.every_ms, config);
             // One that was never heard has only begun late.
             if member.presence.replace(presence).is_some() && member.state == Liveness::Dead {
                 member.returned(now);
@@ -197,20 +163,55 @@ impl Members {
         true
     }
 
+    /// A connected member sends a beat, and the next one in `every_ms`; in 0 if it sends none any more. It may be back from the
+    /// dead with it, but in no other life than that which was heard: of another one nothing is known yet.
+    pub fn beat(&mut self, node: &NodeId, life: Incarnation, every_ms: u32, now: Mono) {
+        let known = self.presence(node).is_some_and(|presence| presence.incarnation == life && !presence.leaving);
+        if !known || self.stays_dead(node) {
+            return;
+        }
+        self.alter(node, |member, config| {
+            member.was_heard(now);
+            member.put_off = false;
+            member.beats = (every_ms > 0).then(|| interval_of(every_ms, config));
+            if member.state == Liveness::Dead {
+                member.returned(now);
+            }
+        });
+        self.set(*node, Liveness::Alive, now);
+    }
+
+    fn stays_dead(&self, node: &NodeId) -> bool {
+        self.liveness(node) == Some(Liveness::Dead) && holm_types::sabotaged!("a dead peer stays dead")
+    }
+
+    /// Those of `whom` that speak more seldom than they would now are to speak at once: somebody has called the roll.
+    pub fn roll_call(&mut self, now: Mono, whom: impl Fn(&NodeId) -> bool) {
+        let interval = self.interval();
+        let seldom = |member: &Member| {
+            member.speaks() && member.asked.is_none() && member.beats.unwrap_or(member.interval) > interval
+        };
+        let asked = self.members.iter().filter(|(node, member)| seldom(member) && whom(node)).map(|(node, _)| *node);
+        for node in asked.collect::<Vec<_>>() {
+            self.alter(&node, |member, _| member.asked = Some((now, interval)));
+        }
+    }
+
     /// A member said something that is no heartbeat. Over a connection of its own (`direct`) that is
     /// a sign of life like any other. Gossip may be old, or repeated by somebody else: it puts off the
-    /// member's death once and no more. When a link is mended, other words often come before the next
+    /// death of a member that is overdue once and no more. When a link is mended, other words often come before the next
     /// heartbeat, and a node must not be held for dead while it is being heard.
     pub fn spoke(&mut self, node: &NodeId, direct: bool, now: Mono) {
         self.alter(node, |member, _| {
-            if !matches!(member.state, Liveness::Alive | Liveness::Suspect) || (member.put_off && !direct) {
+            let overdue = member.state == Liveness::Suspect || member.asked.is_some();
+            if !member.speaks() || (!direct && (member.put_off || !overdue)) {
                 return;
             }
             if member.state == Liveness::Suspect {
                 sometimes!("an overdue node speaks before it is held for dead");
             }
             member.put_off |= !direct;
-            member.heard_at = now;
+            member.was_heard(now);
         });
     }
 
@@ -219,14 +220,22 @@ impl Members {
     pub fn overslept(&mut self, gap: Duration) {
         for member in self.members.values_mut() {
             member.heard_at = member.heard_at.after(gap);
+            member.asked = member.asked.map(|(at, interval)| (at.after(gap), interval));
         }
         let due = |(node, member): (&NodeId, &Member)| Some((member.due(&self.config)?, *node));
         self.due = self.members.iter().filter_map(due).collect();
     }
 
-    /// The last connection to a member is gone: it is suspect at once. Only silence makes it
-    /// dead, since others may still hear it.
+    /// The last connection to a member is gone: it is suspect at once, and to be heard as if the roll had been called. Only silence
+    /// makes it dead, since others may still hear it.
     pub fn disconnected(&mut self, node: &NodeId, now: Mono) {
+        let interval = self.interval();
+        self.alter(node, |member, _| {
+            member.beats = None;
+            if member.speaks() {
+                member.asked.get_or_insert((now, interval));
+            }
+        });
         if self.liveness(node) == Some(Liveness::Alive) {
             self.set(*node, Liveness::Suspect, now);
         }
@@ -252,6 +261,9 @@ impl Members {
                 sometimes!("a dead node is alive again");
             }
             member.state = state;
+            if !member.speaks() {
+                (member.beats, member.asked) = (None, None);
+            }
             member.dead_since = matches!(state, Liveness::Dead | Liveness::Left).then_some(now);
             true
         });
@@ -296,7 +308,7 @@ impl Members {
         self.members.iter().filter_map(flaps).collect()
     }
 
-    /// How often this node should speak now.
+    /// How often this node should speak now, where it speaks to everybody.
     pub fn interval(&self) -> Duration {
         let bounded = Duration::from_secs(1) * self.speakers[0] / self.config.max_heard_per_second.max(1);
         bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
@@ -309,174 +321,5 @@ impl Members {
         let bounded = second * (self.speakers[1] + 1) / self.config.max_far_per_second.max(1);
         let shares = bounded.min(MAX_INTERVAL).as_millis().div_ceil(self.interval().as_millis().max(1));
         u32::try_from(shares).unwrap_or(u32::MAX).max(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use holm_types::Incarnation;
-    use holm_types::manifest::Amounts;
-
-    const NODE: NodeId = NodeId([7; 32]);
-
-    fn at(ms: u64) -> Mono {
-        Mono(Duration::from_millis(ms))
-    }
-
-    fn beat(incarnation: u64, seq: u64) -> Presence {
-        Presence {
-            node: NODE,
-            incarnation: Incarnation::new(incarnation, 0),
-            seq,
-            every_ms: 1000,
-            free: Some(Amounts::default()),
-            running: Some(0),
-            addresses: Some(vec![]),
-            leaving: false,
-            chain: None,
-        }
-    }
-
-    fn expecting() -> Members {
-        let mut members = Members::new(Config::default());
-        members.expect(NODE, true, at(0));
-        members
-    }
-
-    #[test]
-    fn words_that_are_no_heartbeat_put_off_a_death_and_gossip_only_once() {
-        let mut members = Members::new(Config::default());
-        let node = NodeId([7; 32]);
-        let at = |ms: u64| Mono(Duration::from_millis(ms));
-        members.expect(node, true, at(0));
-        members.tick(at(4_000));
-        members.spoke(&node, false, at(4_000));
-        members.tick(at(8_000));
-        assert_eq!(members.liveness(&node), Some(Liveness::Suspect), "put off");
-        members.spoke(&node, false, at(8_000));
-        members.spoke(&node, true, at(8_100));
-        members.tick(at(12_000));
-        assert_eq!(members.liveness(&node), Some(Liveness::Suspect), "heard directly");
-        members.spoke(&node, false, at(12_000));
-        members.tick(at(12_700));
-        assert_eq!(members.liveness(&node), Some(Liveness::Dead), "gossip puts off no second time");
-        members.spoke(&node, true, at(12_800));
-        assert_eq!(members.liveness(&node), Some(Liveness::Dead), "only a heartbeat brings it back");
-    }
-
-    #[test]
-    fn silence_makes_suspect_then_dead_and_a_heartbeat_brings_it_back() {
-        let mut members = expecting();
-        assert!(members.heard(beat(1, 1), at(100)));
-        assert_eq!(members.drain_changes(), [(NODE, Liveness::Alive)]);
-        let suspect_at = members.deadline().unwrap();
-        assert_eq!(suspect_at, at(2600));
-        members.tick(at(2599));
-        assert_eq!(members.drain_changes(), []);
-        members.tick(suspect_at);
-        assert_eq!(members.drain_changes(), [(NODE, Liveness::Suspect)]);
-        members.tick(members.deadline().unwrap());
-        assert_eq!(members.drain_changes(), [(NODE, Liveness::Dead)]);
-        assert_eq!(members.deadline(), None);
-        assert_eq!(members.dead_for(at(5600))[&NODE], Duration::from_secs(1));
-        assert!(members.heard(beat(1, 2), at(9000)), "a dead peer that speaks again is alive");
-        assert_eq!(members.drain_changes(), [(NODE, Liveness::Alive)]);
-        assert!(members.dead_for(at(9000)).is_empty());
-    }
-
-    #[test]
-    fn returns_from_the_dead_are_counted_for_ten_minutes() {
-        let mut members = expecting();
-        members.tick(at(5_000));
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Dead));
-        assert!(members.heard(beat(1, 1), at(5_000)));
-        assert!(members.flaps(at(5_000)).is_empty(), "it was never heard before: it has only begun late");
-        for n in 1..=20 {
-            let now = at(n * 10_000);
-            members.tick(now);
-            assert!(members.heard(beat(1, 1 + n), now));
-            assert_eq!(members.flaps(now)[&NODE], u32::try_from(n.min(8)).unwrap());
-        }
-        assert!(members.heard(beat(1, 22), at(201_000)));
-        assert_eq!(members.flaps(at(201_000))[&NODE], 8, "a node that is alive does not return");
-        let last = at(200_000).after(FLAP_MEMORY);
-        assert_eq!(members.flaps(at(799_999))[&NODE], 1);
-        assert!(members.flaps(last).is_empty());
-    }
-
-    #[test]
-    fn an_old_or_repeated_heartbeat_changes_nothing() {
-        let mut members = expecting();
-        assert!(members.heard(beat(2, 5), at(0)));
-        members.tick(at(60_000));
-        for (incarnation, seq) in [(2, 5), (2, 4), (1, 900)] {
-            assert!(!members.heard(beat(incarnation, seq), at(60_000)));
-        }
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Dead));
-        assert!(members.heard(beat(3, 1), at(60_001)), "a restart begins again at 1");
-    }
-
-    #[test]
-    fn what_a_heartbeat_leaves_out_is_as_it_was_in_this_life() {
-        let mut members = expecting();
-        let brief =
-            |incarnation, seq| Presence { running: None, addresses: None, free: None, ..beat(incarnation, seq) };
-        assert!(members.heard(Presence { running: Some(3), ..beat(1, 1) }, at(0)));
-        assert!(members.heard(Presence { free: Some(Amounts { cpu: 7, ..Amounts::default() }), ..brief(1, 2) }, at(1)));
-        assert!(members.heard(brief(1, 3), at(2)));
-        let known = members.presence(&NODE).unwrap();
-        assert_eq!((known.running, known.free.as_ref().unwrap().cpu, known.seq), (Some(3), 7, 3));
-        assert!(members.heard(brief(2, 1), at(3)));
-        assert!(!members.presence(&NODE).unwrap().is_full(), "another life has said nothing yet");
-    }
-
-    #[test]
-    fn a_member_that_never_speaks_is_suspect_first_and_dead_later() {
-        let mut members = expecting();
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
-        members.tick(at(4499));
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
-        members.tick(at(4500));
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Dead));
-    }
-
-    #[test]
-    fn a_lost_connection_alone_kills_nobody() {
-        let mut members = expecting();
-        members.heard(beat(1, 1), at(0));
-        members.disconnected(&NODE, at(10));
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Suspect));
-        members.heard(beat(1, 2), at(900));
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Alive));
-    }
-
-    #[test]
-    fn the_rate_heard_stays_bounded_as_the_mesh_grows() {
-        let mut members = Members::new(Config::default());
-        for n in 0..200u8 {
-            members.expect(NodeId([n; 32]), true, at(0));
-        }
-        assert_eq!(members.interval(), Duration::from_secs(10));
-        for n in 200..250u8 {
-            members.expect(NodeId([n; 32]), false, at(0));
-        }
-        assert_eq!(members.interval(), Duration::from_secs(10), "who hears other heartbeats does not count");
-        assert_eq!(members.far_share(), 1, "51 of them speak every 5.1 s");
-        for n in 0..=255u8 {
-            members.expect(
-                NodeId([
-                    n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1, n, 1, 1, 1,
-                ]),
-                false,
-                at(0),
-            );
-        }
-        assert_eq!(members.far_share(), 4, "307 speak every 30.7 s, each fourth of their heartbeats");
-        let mut slow = beat(1, 1);
-        slow.every_ms = 10_000;
-        members.heard(slow, at(0));
-        members.tick(at(20_000));
-        assert_eq!(members.liveness(&NODE), Some(Liveness::Alive), "judged by the interval that it announced");
     }
 }

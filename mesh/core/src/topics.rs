@@ -4,7 +4,7 @@
 //! | topic | what is said there, and by whom |
 //! |---|---|
 //! | `presence` | heartbeats of keepers, and of nodes that run what belongs to no site |
-//! | `presence/SITE` | heartbeats of the nodes of a site |
+//! | `presence/SITE` | heartbeats of the nodes of a site, and of keepers while something happens there |
 //! | `mesh` | changes of documents that every node holds |
 //! | `site/SITE` | changes of documents of a site |
 //!
@@ -24,8 +24,8 @@ pub struct Topics {
 /// What a topic carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Carries {
-    /// Heartbeats of a site.
-    Presence,
+    /// Heartbeats for a site.
+    Presence(Label),
     /// Heartbeats of those who speak to all sites.
     PresenceToAll,
     /// Changes of this scope.
@@ -73,7 +73,7 @@ impl Topics {
         let joined = |site: &Label| self.sites.contains(site);
         match name.strip_prefix("presence") {
             Some("") => Some(Carries::PresenceToAll),
-            Some(rest) => rest.strip_prefix('/')?.parse().ok().filter(joined).map(|_| Carries::Presence),
+            Some(rest) => rest.strip_prefix('/')?.parse().ok().filter(joined).map(Carries::Presence),
             None => name.parse::<Scope>().ok().filter(|scope| scope.site().is_none_or(joined)).map(Carries::Changes),
         }
     }
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(topics.carries(&topics.presence_at(&shop)), None);
         assert_eq!(topics.join(&plant), Vec::<String>::new());
         assert_eq!(topics.join(&shop).len(), 2);
-        assert_eq!(topics.carries(&topics.presence_at(&shop)), Some(Carries::Presence));
+        assert_eq!(topics.carries(&topics.presence_at(&shop)), Some(Carries::Presence(shop)));
         assert_eq!(topics.carries(&topics.presence()), Some(Carries::PresenceToAll));
         let elsewhere = Topics::new(&MeshId([8; 32]), &plant);
         assert!(topics.all().iter().all(|topic| elsewhere.carries(topic).is_none()), "another mesh's");

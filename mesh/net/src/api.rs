@@ -109,6 +109,11 @@ pub enum NetCommand {
         /// Where it may be: multiaddresses, the first 8 count.
         addresses: Vec<String>,
     },
+    /// Find out now whether a connected peer is still there, and close its connections if not.
+    Check {
+        /// Which.
+        peer: NodeId,
+    },
     /// Close every connection with a peer.
     Disconnect {
         /// Which.

@@ -8,12 +8,13 @@ use crate::{
     gossip,
     limits::{Limits, RelayLimits},
     meet::{Meet, OwnCard},
+    pulse::Pulse,
     streams::Streams,
     wire::Wire,
 };
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
-    identify, identity, mdns, ping, relay,
+    identify, identity, mdns, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     upnp,
 };
@@ -22,12 +23,18 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 /// What peers must agree on, beyond each protocol's own name.
 const PROTOCOL_VERSION: &str = "/holm/1";
 
+/// Each node of a LAN answers each question, and all hear it. Who is new asks soon and often at first; neighbours that know each
+/// other need not ask again.
+const MDNS_INTERVAL: Duration = Duration::from_secs(1200);
+/// How long others may remember an answer: longer than until it is asked for again.
+const MDNS_TTL: Duration = Duration::from_secs(1500);
+
 /// All protocols of a node.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(crate) identify: identify::Behaviour,
-    pub(crate) ping: ping::Behaviour,
+    pub(crate) pulse: Pulse,
     pub(crate) gossip: gossip::Gossip,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     /// The same over IPv6: libp2p's asks over one or the other, and a site may have IPv6 alone.
@@ -67,11 +74,10 @@ impl Behaviour {
             .with_push_listen_addr_updates(true)
             .with_hide_listen_addrs(reach.enabled)
             .with_cache_size(0);
-        let ping = ping::Config::new().with_interval(limits.ping_interval).with_timeout(limits.ping_timeout);
         Ok(Behaviour {
             limits: connection_limits::Behaviour::new(connections),
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::new(ping),
+            pulse: Pulse::new(limits),
             gossip: gossip::behaviour(limits)?,
             mdns: mdns.then(|| multicast(key, false)).flatten().into(),
             mdns6: mdns.then(|| multicast(key, true)).flatten().into(),
@@ -117,7 +123,7 @@ fn forwarding(key: &identity::Keypair, limits: &RelayLimits) -> relay::Behaviour
 
 /// A host without multicast still works: mDNS is a convenience.
 fn multicast(key: &identity::Keypair, enable_ipv6: bool) -> Option<mdns::tokio::Behaviour> {
-    let config = mdns::Config { enable_ipv6, ..mdns::Config::default() };
+    let config = mdns::Config { enable_ipv6, query_interval: MDNS_INTERVAL, ttl: MDNS_TTL };
     mdns::tokio::Behaviour::new(config, key.public().to_peer_id())
         .inspect_err(|error| tracing::warn!(%error, "no mDNS: peers on the LAN are not discovered"))
         .ok()

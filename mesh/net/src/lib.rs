@@ -61,6 +61,7 @@ mod meet;
 mod muxer;
 mod outlet;
 mod peers;
+mod pulse;
 mod reach;
 mod streams;
 mod swarm;

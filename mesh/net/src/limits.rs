@@ -36,11 +36,14 @@ pub struct Limits {
     pub connection_window: usize,
     /// A connection on which nothing is kept alive is closed after this time.
     pub idle_timeout: Duration,
-    /// Time between two pings.
+    /// Time between two pings on a connection over a relay, or with one that this node is reached through.
     pub ping_interval: Duration,
-    /// When pings take longer twice in a row the connection is closed.
+    /// The same on other connections: whoever is missed there is missed by others, too.
+    pub quiet_interval: Duration,
+    /// When a ping takes twice as long as this the connection is closed.
     pub ping_timeout: Duration,
-    /// The same for connections over relays and with relays, at the first ping: there is another way.
+    /// Where there is another way the connection is closed after this time: if a relay carries it, or is at its end, or if there
+    /// is another one with the peer.
     pub relay_timeout: Duration,
     /// Gossip messages that may wait for one peer.
     pub gossip_queue: usize,
@@ -129,6 +132,7 @@ impl Default for Limits {
             connection_window: 12 << 20,
             idle_timeout: Duration::from_secs(120),
             ping_interval: Duration::from_secs(4),
+            quiet_interval: Duration::from_secs(60),
             ping_timeout: Duration::from_secs(5),
             relay_timeout: Duration::from_secs(3),
             gossip_queue: 256,

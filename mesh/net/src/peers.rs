@@ -26,8 +26,6 @@ struct Standing {
     connection: Connection,
     since: Mono,
     rtt: Option<Duration>,
-    /// When it last answered; its beginning before that.
-    answered: Mono,
 }
 
 /// One connected peer.
@@ -104,22 +102,17 @@ impl Peers {
     }
 
     /// A round trip on a connection was measured.
-    pub(crate) fn measured(&mut self, peer: &PeerId, id: ConnectionId, rtt: Duration, now: Mono) {
+    pub(crate) fn measured(&mut self, peer: &PeerId, id: ConnectionId, rtt: Duration) {
         let connections = self.peers.get_mut(peer).into_iter().flat_map(|peer| &mut peer.connections);
-        connections.filter(|c| c.connection.id == id).for_each(|c| (c.rtt, c.answered) = (Some(rtt), now));
+        connections.filter(|c| c.connection.id == id).for_each(|c| c.rtt = Some(rtt));
     }
 
-    /// Connections that have not answered for `limit`, where there is another way to take: those over relays and
-    /// with them, and those beside another one of the same peer, which came back in another way. libp2p's ping
-    /// lets the first failure pass without a word, and reports the second after two more intervals.
-    pub(crate) fn silent(&self, now: Mono, limit: Duration, is_relay: impl Fn(&PeerId) -> bool) -> Vec<ConnectionId> {
-        let mut silent = Vec::new();
-        for (id, peer) in &self.peers {
-            let all = is_relay(id) || peer.connections.len() > 1;
-            let watched = peer.connections.iter().filter(|c| c.connection.relayed || all);
-            silent.extend(watched.filter(|c| now.since(c.answered) > limit).map(|c| c.connection.id));
-        }
-        silent
+    /// Whether a connection may be given up at its first silence: a relay carries it, or there is another connection
+    /// with the peer, which came back in another way.
+    pub(crate) fn has_another_way(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        let connections = self.peers.get(peer).map(|peer| peer.connections.as_slice()).unwrap_or_default();
+        let this = connections.iter().find(|c| c.connection.id == id);
+        this.is_some_and(|this| this.connection.relayed || connections.len() > 1)
     }
 
     /// Notes a connection; true when it is the peer's first.
@@ -129,7 +122,7 @@ impl Peers {
             self.peers.entry(peer).or_insert(Peer { node, expires, connections: Vec::new(), surplus_since: None });
         // A later connection may have shown a renewed certificate.
         entry.expires = expires;
-        entry.connections.push(Standing { connection: c, since: now, rtt: None, answered: now });
+        entry.connections.push(Standing { connection: c, since: now, rtt: None });
         if entry.connections.len() > KEPT {
             entry.surplus_since.get_or_insert(now);
         }
@@ -294,23 +287,20 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_noticed_soon_where_a_relay_is_involved() {
+    fn a_relay_or_another_connection_is_another_way() {
         let (me, peer) = pair();
         let mut peers = with(me, peer, &[connection(1, true, true), connection(2, true, false)]);
-        let limit = Duration::from_secs(7);
-        assert_eq!(peers.silent(at(8), limit, |_| false).len(), 2, "beside each other");
-        peers.measured(&peer, ConnectionId::new_unchecked(1), Duration::ZERO, at(4));
-        assert_eq!(peers.silent(at(8), limit, |_| false), [ConnectionId::new_unchecked(2)]);
-        peers.down(&peer, ConnectionId::new_unchecked(1));
-        assert!(peers.silent(at(99), limit, |_| false).is_empty(), "a direct one alone: libp2p's ping decides");
-        assert_eq!(peers.silent(at(99), limit, |_| true), [ConnectionId::new_unchecked(2)]);
+        let [relayed, direct] = [1, 2].map(ConnectionId::new_unchecked);
+        assert!(peers.has_another_way(&peer, relayed) && peers.has_another_way(&peer, direct));
+        peers.down(&peer, relayed);
+        assert!(!peers.has_another_way(&peer, direct) && !peers.has_another_way(&peer, relayed));
     }
 
     #[test]
     fn the_direct_way_is_the_way() {
         let (me, peer) = pair();
         let mut peers = with(me, peer, &[connection(1, true, true), connection(2, true, false)]);
-        peers.measured(&peer, ConnectionId::new_unchecked(2), Duration::from_millis(40), at(1));
+        peers.measured(&peer, ConnectionId::new_unchecked(2), Duration::from_millis(40));
         let way = peers.way(&peer).unwrap();
         assert!(!way.relayed && way.rtt == Some(Duration::from_millis(40)));
         peers.down(&peer, ConnectionId::new_unchecked(2));

@@ -18,7 +18,13 @@ use std::{
     error::Error,
     ffi::OsString,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
+
+/// NATs forget what passes over UDP after 30 seconds of silence, hasty ones after 20.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// An idle connection on which three of those were not answered is dead.
+const QUIC_IDLE_MS: u32 = 50_000;
 
 /// An authenticated, multiplexed connection: what every transport below the gate yields.
 pub(crate) type Link = (PeerId, StreamMuxerBox);
@@ -74,6 +80,9 @@ fn quic_config(key: &identity::Keypair, limits: &Limits) -> quic::Config {
     let mut config = quic::Config::new(key);
     let window = u32::try_from(limits.connection_window).unwrap_or(u32::MAX);
     config.handshake_timeout = limits.handshake_timeout;
+    // Who is missed is asked; a connection that stands idle needs no more than to be remembered by the NATs on its way.
+    config.keep_alive_interval = QUIC_KEEP_ALIVE;
+    config.max_idle_timeout = QUIC_IDLE_MS;
     config.max_connection_data = window;
     // One stream cannot use up what its neighbours need.
     config.max_stream_data = window / 4;

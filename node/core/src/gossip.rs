@@ -7,7 +7,7 @@ use crate::{
 use holm_mesh_core::{healer::is_relayed, topics::Carries};
 use holm_state::Outcome;
 use holm_types::{
-    DocId, Mono, NodeId, Now, Scope,
+    DocId, Label, Mono, NodeId, Now, Scope,
     cert::CertChain,
     change::{SignedChange, Value, keys_of},
     event::EventKind,
@@ -72,7 +72,7 @@ impl Node {
     pub(crate) fn on_listening(&mut self, now: Now, address: String) {
         if !self.listeners.contains(&address) && self.listeners.len() < MAX_ADDRESSES {
             self.listeners.push(address);
-            self.presence_at = now.mono;
+            self.voices.hurry(now.mono);
             self.list_addresses();
         }
     }
@@ -90,7 +90,7 @@ impl Node {
         addresses.truncate(MAX_ADDRESSES);
         if self.announced.as_ref() != Some(&addresses) {
             self.announced = Some(addresses);
-            self.presence_at = now.mono;
+            self.voices.hurry(now.mono);
             self.list_addresses();
         }
     }
@@ -102,8 +102,8 @@ impl Node {
 
     pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
         match self.topics.carries(topic) {
-            Some(Carries::Presence) => self.on_presence(now, source, false, bytes),
-            Some(Carries::PresenceToAll) => self.on_presence(now, source, true, bytes),
+            Some(Carries::Presence(site)) => self.on_presence(now, source, Some(site), bytes),
+            Some(Carries::PresenceToAll) => self.on_presence(now, source, None, bytes),
             Some(Carries::Changes(scope)) => match SignedChange::decode(bytes) {
                 Ok(change) if change.scope == scope => self.enqueue(Incoming { change, repair_from: None }),
                 Ok(_) => self.count("gossip_of_another_scope"),
@@ -113,7 +113,8 @@ impl Node {
         }
     }
 
-    fn on_presence(&mut self, now: Now, source: NodeId, to_all: bool, bytes: &[u8]) {
+    /// What a node says of itself to the nodes of a site, or to all.
+    fn on_presence(&mut self, now: Now, source: NodeId, site: Option<Label>, bytes: &[u8]) {
         let Ok(presence) = Presence::decode(bytes) else { return self.count("presence_malformed") };
         if presence.node != source || source == self.me {
             return self.count("presence_of_another");
@@ -127,10 +128,12 @@ impl Node {
             // Until its certificate is known, by an introduction or by repair, it is a stranger.
             return self.count("presence_of_unknown");
         };
-        if to_all && !member.claims.is_keeper() && self.concerns(&member.claims) {
+        if site.is_none() && !member.claims.is_keeper() && self.concerns(&member.claims) {
             // It says so here more seldom than at its site, where this node hears it.
             return;
         }
+        // Only keepers call all.
+        let calls = presence.calls && (site.is_some() || member.claims.is_keeper());
         let addresses = presence.addresses.clone();
         // One of another site that speaks here speaks to all.
         let near = self.is_near(&member.claims) || !self.concerns(&member.claims);
@@ -145,6 +148,10 @@ impl Node {
         if self.members.heard(presence, now.mono) {
             if is_new {
                 self.brief.news();
+                self.welcome(&source, now.mono);
+            }
+            if calls {
+                self.on_call(site, now.mono);
             }
             if let Some(view) = self.nodes.get_mut(&source) {
                 view.life = Some(life);

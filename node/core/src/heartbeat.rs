@@ -1,10 +1,14 @@
 //! Heartbeats: what this node says of itself, and how little of it.
 
-use crate::{Effect, Node};
+use crate::{
+    Effect, Node,
+    voices::{Audience, Word},
+};
 use holm_types::{
-    Now, Scope,
+    Mono, Now, Scope,
     presence::{INTRODUCE_EVERY, MAX_ADDRESSES, Presence},
 };
+use std::time::Duration;
 
 /// What is new is said in so many heartbeats, since one may be missed.
 const SAID_AGAIN: u32 = 2;
@@ -23,11 +27,22 @@ impl Brief {
         self.full = SAID_AGAIN;
     }
 
-    fn shorten(&mut self, mut presence: Presence) -> Presence {
+    /// Whether it was not said before.
+    fn is_news(&self, presence: &Presence) -> bool {
         let same = |last: &Presence| {
-            (&last.free, last.running, &last.addresses) == (&presence.free, presence.running, &presence.addresses)
+            (last.incarnation, &last.free, last.running, &last.addresses)
+                == (presence.incarnation, &presence.free, presence.running, &presence.addresses)
         };
-        if !self.last.as_ref().is_some_and(same) {
+        !self.last.as_ref().is_some_and(same)
+    }
+
+    /// Whether there are news that are to be said again.
+    fn goes_on(&self) -> bool {
+        self.full > 0
+    }
+
+    fn shorten(&mut self, mut presence: Presence) -> Presence {
+        if self.is_news(&presence) {
             self.news();
         }
         self.last = Some(presence.clone());
@@ -40,21 +55,33 @@ impl Brief {
 }
 
 impl Node {
-    /// Says that this node is here, when it is time.
+    /// Says that this node is here, where and when it is time.
     pub(crate) fn heartbeat(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if self.presence_at > now.mono {
-            return;
+        if self.pulse_at <= now.mono {
+            self.pulse_at = now.mono.after(self.config.liveness.heartbeat);
+            self.look_again(now.mono);
+            self.keep_partners(now.mono, out);
+            if self.brief.is_news(&self.presence(self.members.interval())) {
+                self.voices.hurry(now.mono);
+            }
         }
-        let every = self.members.interval();
-        self.presence_at = now.mono.after(every);
-        self.presence_last = now.mono;
-        // Resources come and go and `reschedule` waits for time to pass: look again now and then.
-        self.deciding.request(now.mono);
-        self.presence_seq += 1;
-        let keeper = self.claims.is_keeper();
-        let far = self.far_share();
-        let introduces = self.presence_seq % INTRODUCE_EVERY == 1 || (keeper && far.is_some_and(|far| far.begins));
-        let all = Presence {
+        let pace = (self.members.interval(), self.config.liveness.quiet);
+        for (audience, word) in self.voices.due(now.mono, pace) {
+            self.speak(now, &audience, word, out);
+        }
+        self.speak_far(now, out);
+    }
+
+    /// Resources come and go and `reschedule` waits for time to pass: look again now and then.
+    fn look_again(&mut self, now: Mono) {
+        if self.look_at <= now {
+            self.look_at = now.after(self.members.interval());
+            self.deciding.request(now);
+        }
+    }
+
+    fn presence(&self, every: Duration) -> Presence {
+        Presence {
             node: self.me,
             incarnation: self.state.incarnation(),
             seq: self.presence_seq,
@@ -63,19 +90,51 @@ impl Node {
             running: Some(self.tasks.running_count()),
             addresses: Some(self.announced().iter().take(MAX_ADDRESSES).cloned().collect()),
             leaving: false,
-            chain: introduces.then(|| self.config.chain.clone()),
+            calls: false,
+            chain: None,
+        }
+    }
+
+    fn speak(&mut self, now: Now, audience: &Audience, word: Word, out: &mut Vec<Effect>) {
+        self.presence_seq += 1;
+        let mut presence = self.presence(word.every);
+        presence.calls = word.calls;
+        if word.opens || self.presence_seq % INTRODUCE_EVERY == 1 {
+            presence.chain = Some(self.config.chain.clone());
+        }
+        if *audience == self.voices.base() {
+            presence = self.brief.shorten(presence);
+            if self.brief.goes_on() {
+                self.voices.hurry(now.mono.after(self.members.interval()));
+            }
+        }
+        let topic = match audience {
+            Audience::All => self.topics.presence(),
+            Audience::Site(site) => self.topics.presence_at(site),
         };
-        let brief = self.brief.shorten(all.clone());
-        if keeper {
-            return self.say(self.topics.presence(), &brief, out);
+        self.say(topic, &presence, out);
+    }
+
+    /// While this node runs what belongs to no site, the nodes of other sites wait for that to run: then it speaks to all, too.
+    /// Seldom, and to those who hear nothing else of this node: so it leaves nothing out.
+    fn speak_far(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let for_all = self.tasks.any_in(&Scope::Mesh);
+        let begins = for_all && !self.spoke_to_all;
+        self.spoke_to_all = for_all;
+        if !for_all || self.claims.is_keeper() {
+            self.far_at = None;
+            return;
         }
-        self.say(self.topics.presence_at(&self.claims.site), &brief, out);
-        if let Some(far) = far.filter(|far| far.begins || self.presence_seq.is_multiple_of(u64::from(far.share))) {
-            // Seldom, and to those who hear nothing else of this node: so it leaves nothing out.
-            let every_ms = all.every_ms.saturating_mul(far.share);
-            let chain = Some(self.config.chain.clone()).filter(|_| introduces || far.begins || far.share > 1);
-            self.say(self.topics.presence(), &Presence { every_ms, chain, ..all }, out);
+        if !begins && self.far_at.is_some_and(|at| at > now.mono) {
+            return;
         }
+        let (every, share) = (self.members.interval(), self.members.far_share());
+        self.far_at = Some(now.mono.after(every * share));
+        self.presence_seq += 1;
+        let introduces = begins || share > 1 || self.presence_seq % INTRODUCE_EVERY == 1;
+        let chain = introduces.then(|| self.config.chain.clone());
+        let presence = Presence { chain, ..self.presence(every * share) };
+        self.say(self.topics.presence(), &presence, out);
     }
 
     fn say(&mut self, topic: String, presence: &Presence, out: &mut Vec<Effect>) {
@@ -85,22 +144,10 @@ impl Node {
         }
     }
 
-    /// While this node runs what belongs to no site, the nodes of other sites wait for that to run: then it speaks to all, too.
-    fn far_share(&mut self) -> Option<Far> {
-        let for_all = self.tasks.any_in(&Scope::Mesh);
-        let begins = for_all && !self.spoke_to_all;
-        self.spoke_to_all = for_all;
-        for_all.then(|| Far { begins, share: self.members.far_share() })
+    /// When there is something to say.
+    pub(crate) fn heartbeat_deadline(&self) -> Option<Mono> {
+        [Some(self.pulse_at), self.voices.deadline(), self.far_at].into_iter().flatten().min()
     }
-}
-
-/// How a node speaks to all.
-#[derive(Debug, Clone, Copy)]
-struct Far {
-    /// This is the first time.
-    begins: bool,
-    /// One of so many heartbeats.
-    share: u32,
 }
 
 #[cfg(test)]
@@ -120,6 +167,7 @@ mod tests {
             running: Some(running),
             addresses: Some(vec!["/ip4/127.0.0.1/tcp/1".to_owned()]),
             leaving: false,
+            calls: false,
             chain: None,
         };
         let mut full = |running| brief.shorten(beat(1, running)).is_full();

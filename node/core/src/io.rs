@@ -270,6 +270,11 @@ pub enum Effect {
         /// Where it may listen.
         addresses: Vec<String>,
     },
+    /// Find out whether a connected member is still there, and close the connection if it is not.
+    Check(
+        /// The member.
+        NodeId,
+    ),
     /// Let nobody in any more whom this names, and close the connections with them.
     Distrust(Arc<Distrust>),
     /// Show this certificate from now on, and keep it for the next start.

@@ -49,7 +49,9 @@ mod replicate;
 mod revoking;
 mod said;
 mod tasks;
+mod voices;
 mod volumes;
+mod watching;
 
 pub use config::Config;
 pub use inspect::Waiting;

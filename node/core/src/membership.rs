@@ -12,8 +12,13 @@ impl Node {
     /// Takes note of members that are new, or that say something new of themselves.
     pub(crate) fn note_members(&mut self, now: Mono) {
         for id in self.state.drain_changed_members() {
+            let new = self.members.liveness(&id).is_none();
             self.note_member(&id, now);
             self.note_renewal(&id);
+            if new && self.members.liveness(&id).is_some() {
+                // It may have been there for long.
+                self.call_about(&id, now);
+            }
         }
     }
 

@@ -13,9 +13,11 @@ use crate::{
     placing::DECIDE_GAP,
     postponed::Postponed,
     tasks::Tasks,
+    voices::{Audience, Voices},
     volumes::Volumes,
+    watching::Watched,
 };
-use holm_mesh_core::{healer::Healer, liveness::Members, topics::Topics};
+use holm_mesh_core::{beat::Partners, healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
     Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
@@ -102,11 +104,17 @@ pub struct Node {
     pub(crate) idempotent: VecDeque<(Asked, serde_json::Value)>,
     pub(crate) presence_seq: u64,
     pub(crate) brief: Brief,
-    pub(crate) presence_at: Mono,
-    /// The last heartbeat was for all sites.
+    pub(crate) voices: Voices,
+    pub(crate) partners: Partners,
+    pub(crate) watched: Watched,
+    /// When its partners hear of this node again.
+    pub(crate) pulse_at: Mono,
+    /// When it looks again at what only time has changed.
+    pub(crate) look_at: Mono,
+    /// This node runs what belongs to no site, and has told those of other sites.
     pub(crate) spoke_to_all: bool,
-    /// When this node last spoke.
-    pub(crate) presence_last: Mono,
+    /// When it tells them again.
+    pub(crate) far_at: Option<Mono>,
     pub(crate) repair_at: Mono,
     pub(crate) saving_peers: Pace,
     pub(crate) started: Mono,
@@ -153,6 +161,7 @@ impl Node {
         let claims = config.chain.verify(&config.mesh)?.clone();
         let mut state = State::open(config.mesh, config.key.clone(), config.incarnation, store)?;
         state.set_budget(config.disk_budget);
+        let base = if claims.is_keeper() { Audience::All } else { Audience::Site(claims.site.clone()) };
         let mut node = Node {
             me: config.key.node_id(),
             members: Members::new(config.liveness.clone()),
@@ -173,9 +182,13 @@ impl Node {
             idempotent: VecDeque::new(),
             presence_seq: 0,
             brief: Brief::default(),
-            presence_at: now.mono,
+            voices: Voices::new(base, config.key.node_id(), now.mono),
+            partners: Partners::default(),
+            watched: Watched::default(),
+            pulse_at: now.mono,
+            look_at: now.mono,
             spoke_to_all: false,
-            presence_last: now.mono,
+            far_at: None,
             repair_at: now.mono.after(config.repair_every),
             saving_peers: Pace::new(SAVE_PEERS_GAP),
             started: now.mono,
@@ -252,6 +265,8 @@ impl Node {
         if self.members.liveness(node) == Some(Liveness::Dead) {
             sometimes!("a node that is held for dead speaks");
             self.merging.hold(now.mono, NODE_BACK);
+            let node = *node;
+            self.call_about(&node, now.mono);
         }
     }
 
@@ -265,6 +280,7 @@ impl Node {
             self.count("stalls");
             self.members.overslept(gap);
             self.merging.hold(now.mono, NODE_BACK);
+            self.call_roll(&self.voices.base(), now.mono);
         }
     }
 
@@ -323,7 +339,7 @@ impl Node {
         [
             self.members.deadline(),
             self.healer.deadline(),
-            Some(self.presence_at),
+            self.heartbeat_deadline(),
             Some(self.repair_at),
             self.deciding.deadline(),
             self.status_flush.deadline(),
@@ -363,9 +379,12 @@ impl Node {
             return;
         }
         self.local_dirty = true;
+        self.watched.stale = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {
+            let mut returns = false;
             if let Some(view) = self.nodes.get_mut(&node) {
+                returns = view.liveness == Liveness::Dead && liveness == Liveness::Alive;
                 view.liveness = self.members.liveness(&node).unwrap_or(liveness);
             }
             // One that was never heard is missed by nobody, and one of another site speaks here only now
@@ -373,6 +392,13 @@ impl Node {
             let concerns = self.state.members().get(&node).is_some_and(|member| self.concerns(&member.claims));
             if self.members.presence(&node).is_none() || !concerns {
                 continue;
+            }
+            let missed = matches!(liveness, Liveness::Suspect | Liveness::Dead);
+            if missed && self.peers.contains_key(&node) {
+                out.push(Effect::Check(node));
+            }
+            if returns || missed {
+                self.call_about(&node, now.mono);
             }
             let kind = match liveness {
                 Liveness::Alive => EventKind::NodeAlive,

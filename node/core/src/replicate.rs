@@ -5,6 +5,7 @@ use crate::{
     node::{Incoming, Peer},
 };
 use holm_mesh_core::{
+    beat::Beat,
     lease,
     repair::{self, DocDigest, Message, Replica},
 };
@@ -16,6 +17,7 @@ use holm_types::{
     change::SignedChange,
     event::EventKind,
     sometimes,
+    view::Liveness,
 };
 use rand::{RngExt, seq::IteratorRandom};
 use std::{
@@ -101,7 +103,9 @@ impl Node {
         self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
-        self.presence_at = self.presence_at.min(self.presence_last.after(NEWCOMERS).max(now.mono));
+        self.welcome(&node, now.mono);
+        let soon = self.voices.last().map_or(now.mono, |last| last.after(NEWCOMERS).max(now.mono));
+        self.voices.hurry(soon);
         self.brief.news();
         let detail = format!("{name} at {address}");
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
@@ -125,8 +129,13 @@ impl Node {
 
     pub(crate) fn on_peer_down(&mut self, now: Now, node: NodeId, out: &mut Vec<Effect>) {
         self.peers.remove(&node);
+        self.partners.lost(&node);
+        self.watched.stale = true;
         self.healer.disconnected(&node, now.mono);
         self.members.disconnected(&node, now.mono);
+        if !matches!(self.members.liveness(&node), None | Some(Liveness::Dead | Liveness::Left)) {
+            self.call_about(&node, now.mono);
+        }
         let name = self.name_of(&node);
         out.push(self.event(now.wall, EventKind::PeerDown, None, None, name));
     }
@@ -253,6 +262,9 @@ impl Node {
 
     pub(crate) fn on_frame(&mut self, now: Now, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.get(&from) else { return self.count("frame_of_unknown_peer") };
+        if Beat::is_marked(bytes) {
+            return self.on_beat(now, from, bytes);
+        }
         if lease::Message::is_marked(bytes) {
             return self.on_lease_frame(now, from, bytes, out);
         }

@@ -110,6 +110,7 @@ impl Node {
     /// A node is no member any more: it is neither spoken to nor waited for.
     pub(crate) fn forget_peer(&mut self, node: &NodeId, now: Mono) {
         self.peers.remove(node);
+        self.partners.lost(node);
         self.members.forget(node);
         let known = self.healer.forget(node);
         self.save_peers_if(known, now);

@@ -368,6 +368,7 @@ impl Engine {
                 self.publish(host, host, topic, bytes.into());
             }
             Effect::Send { peer, bytes } => self.send(host, &peer, bytes),
+            Effect::Check(peer) => self.check(host, &peer),
             Effect::Dial { peer, .. } => self.dial(host, &peer),
             Effect::Start(task) => self.spawn(host, task),
             Effect::Lease { id, until } => self.extend(host, &id, until),

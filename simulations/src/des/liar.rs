@@ -103,6 +103,7 @@ impl Engine {
             running: None,
             addresses: None,
             leaving: true,
+            calls: true,
             chain: None,
         };
         let topic = self.topics.iter().position(|topic| topic.ends_with("/presence"));

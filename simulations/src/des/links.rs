@@ -31,6 +31,9 @@ pub(crate) struct Links {
     places: Vec<(HostNo, u32)>,
 }
 
+/// How long a ping on a direct connection is waited for (`mesh/net`'s limits: two of its timeouts).
+pub(crate) const PING_PATIENCE: At = 10_000_000;
+
 impl Links {
     pub(crate) fn new(seed: u64, wan: Link, lan: Link) -> Links {
         let (cuts, extra_loss, places) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -117,10 +120,10 @@ impl Links {
         1 + u32::from(draw.of(2).happens(link.gossip_twice))
     }
 
-    /// When a host that looks after its connections finds out that one is dead: a ping every five
-    /// seconds, and five more until it is given up (`mesh/net`'s limits).
-    pub(crate) fn ping_timeout(&self, host: usize, peer: usize, now: At) -> At {
-        5_000_000 + self.draw(host, peer, now, 9).between(0, 5_000_000)
+    /// When a host that looks after its connections finds out that one is dead (`mesh/net`'s limits).
+    pub(crate) fn ping_timeout(&self, host: usize, peer: usize, relayed: bool, now: At) -> At {
+        let (interval, patience) = if relayed { (4_000_000, 3_000_000) } else { (60_000_000, PING_PATIENCE) };
+        patience + self.draw(host, peer, now, 9).between(0, interval)
     }
 
     /// Into how many parts the hosts are split, as far as `up` ones can talk.

@@ -6,7 +6,7 @@
 //!
 //! What is like in the real world, and what is simpler:
 //! - A connection is a stream: it keeps its order, a lost packet delays it, and what is sent into a
-//!   cut waits there until the cut ends or a ping (every 5 s, given up after 5 s) finds it dead.
+//!   cut waits there until the cut ends or a ping (every 60 s, or when somebody is missed, given up after 10 s) finds it dead.
 //! - Gossip goes along a mesh of few neighbours, hop by hop. It misses and repeats some messages.
 //!   IHAVE and IWANT are not modelled: what is missed is missed, and repair has to mend it.
 //! - Uplinks between sites queue what they send; links inside a site have no limit.

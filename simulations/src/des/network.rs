@@ -5,9 +5,11 @@ use super::{
     engine::Engine,
     event::{Event, HostIndex},
     host::End,
+    links::PING_PATIENCE,
     nat::{Way, way},
     queue::At,
 };
+use holm_mesh_core::beat::Beat;
 use holm_node_core::Input;
 use holm_types::{NodeId, distrust::Distrust};
 use std::{collections::VecDeque, sync::Arc};
@@ -127,16 +129,25 @@ impl Engine {
         }
     }
 
+    /// A host misses another one, and asks on the connection with it.
+    pub(super) fn check(&mut self, host: HostIndex, peer: &NodeId) {
+        let Some(peer) = self.index_of(peer) else { return };
+        if let Some(connection) = self.hosts[host].ends.get(&peer).map(|end| end.no) {
+            self.push(self.now + PING_PATIENCE, Event::Probe { host, peer, connection });
+        }
+    }
+
     /// A host's pings went unanswered for long enough, or not.
     pub(super) fn probe(&mut self, host: HostIndex, peer: HostIndex, no: u64) {
         let Some(end) = self.hosts[host].ends.get(&peer).filter(|end| end.no == no) else { return };
         let other = self.hosts[peer].ends.get(&host).is_some_and(|other| other.no == no);
         let alive = other && self.hosts[peer].answers() && self.carries(host, peer, end.relay);
+        let relayed = end.relay.is_some();
         let silent = end.mute_since.is_some_and(|since| self.now - since >= 5_000_000);
         if !other || (!alive && silent) {
             self.detach(host, peer, true);
         } else if !alive {
-            let at = self.now + self.links.ping_timeout(host, peer, self.now);
+            let at = self.now + self.links.ping_timeout(host, peer, relayed, self.now);
             self.push(at, Event::Probe { host, peer, connection: no });
         }
     }
@@ -162,7 +173,7 @@ impl Engine {
             if let Some(end) = self.hosts[host].ends.get_mut(&peer) {
                 end.mute_since = Some(now);
             }
-            let at = now + self.links.ping_timeout(host, peer, now);
+            let at = now + self.links.ping_timeout(host, peer, relay.is_some(), now);
             self.push(at, Event::Probe { host, peer, connection: no });
         }
         if alive && muted {
@@ -197,7 +208,7 @@ impl Engine {
             return;
         }
         self.hosts[from].sent += 1;
-        self.record.message(1, bytes.len() as u64, true);
+        self.record.message(1, bytes.len() as u64, !Beat::is_marked(&bytes));
         let hop = |engine: &mut Engine, a, b| engine.travel(a, b, bytes.len(), engine.now, 3);
         let mut arrives = match relay {
             Some(relay) => hop(self, from, relay) + self.links.delay(relay, to, self.now, 3),

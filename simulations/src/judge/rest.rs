@@ -11,7 +11,7 @@ use crate::{
 };
 use holm_scheduler::acting;
 use holm_types::{
-    DocId, NodeId, Scope,
+    DocId, NodeId, Scope, Slot,
     manifest::AppType,
     view::{AppView, Liveness, TaskState, View},
 };
@@ -198,9 +198,9 @@ fn slots(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
             let there = runners.get(slot).map_or(0, Vec::len);
             let settled = is_settled(app, &view, *slot, there, runners.len());
             if there != *expected && !settled && !(there == 0 && is_out_of_reach(hosts, app, &visible)) {
-                let hosts = runners.get(slot).into_iter().flatten().map(|(host, _)| hosts[*host].plan.no).collect();
-                let detail = format!("slot {slot} of {name} has {there} runners");
-                found.push((Invariant::EachSlotOnce, hosts, detail));
+                let on: Vec<&Host> = runners.get(slot).into_iter().flatten().map(|(host, _)| &hosts[*host]).collect();
+                let detail = format!("slot {slot} of {name} has {there} runners{}", last_words(&view, app, *slot, &on));
+                found.push((Invariant::EachSlotOnce, on.iter().map(|host| host.plan.no).collect(), detail));
             }
         }
         for (slot, there) in runners.iter().filter(|(slot, _)| !wanted.contains_key(slot)) {
@@ -208,6 +208,27 @@ fn slots(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
             found.push((Invariant::NoOrphans, hosts, format!("slot {slot} of {name} is not wanted, and runs")));
         }
     }
+}
+
+/// What is known of the last task that a slot was given to, and what those that run it miss of each other.
+fn last_words(view: &View, app: &AppView, slot: Slot, on: &[&Host]) -> String {
+    let last = app.slots.get(&slot).and_then(|slot| slot.assignments.iter().max_by_key(|assignment| assignment.epoch));
+    let Some(last) = last else { return ", and was given to nobody".to_owned() };
+    let node =
+        view.nodes.get(&last.placement.node).map_or_else(|| "nobody known".to_owned(), |node| node.name.to_string());
+    let reason = last.status.as_ref().map_or("", |status| status.reason.as_str());
+    let mut words = format!("; {node} has it, which is {:?}", last.state()).to_lowercase();
+    if !reason.is_empty() {
+        words += &format!(": {reason}");
+    }
+    for (host, other) in on.iter().flat_map(|host| on.iter().map(move |other| (host, other))) {
+        let seen = host.node.as_ref().and_then(|here| here.nodes().get(&other.id)).map(|seen| seen.liveness);
+        if host.id != other.id && seen != Some(Liveness::Alive) {
+            let seen = seen.map_or_else(|| "does not see it".to_owned(), |seen| format!("takes it for {seen:?}"));
+            words += &format!(", {} also runs it and {} {}", other.plan.name, host.plan.name, seen.to_lowercase());
+        }
+    }
+    words
 }
 
 /// How many runners each slot of an app should have.

@@ -244,9 +244,10 @@ impl Agent {
                 self.command(NetCommand::Publish { topic, bytes });
             }
             Effect::Send { peer, bytes } => {
-                self.fleet.lock().sent(host, bytes.len(), true);
+                self.fleet.lock().sent_frame(host, &bytes);
                 self.command(NetCommand::Send { peer, bytes });
             }
+            Effect::Check(peer) => self.command(NetCommand::Check { peer }),
             Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
             Effect::Start(task) => {
                 let said = self.fleet.lock().spawn(host, at, task);

@@ -1,7 +1,7 @@
 //! The decoders one by one, also those that strangers reach.
 
 use crate::{ALONE, MOST, alloc, busy_mesh, mutate::hostile, number};
-use holm_mesh_core::{lease, repair};
+use holm_mesh_core::{beat::Beat, lease, repair};
 use holm_types::{
     cert::CertChain, change::SignedChange, keys::KeyPair, manifest::Format, manifest::Manifest, presence::Presence,
     token::Token, view::TaskStatus,
@@ -34,6 +34,7 @@ fn no_decoder_panics_or_asks_for_much() {
         let _ = TaskStatus::decode(&bytes);
         let _ = repair::Message::decode(&bytes);
         let _ = lease::Message::decode(&bytes);
+        let _ = Beat::decode(&bytes);
         let text = String::from_utf8_lossy(&text);
         let _ = Token::from_text(&text);
         if n % 16 == 0 {

@@ -6,7 +6,10 @@
 
 use holm_types::Mono;
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Reservations to keep.
 const WANTED: usize = 2;
@@ -125,6 +128,11 @@ impl Relays {
     /// Whether a member forwards for this node now.
     pub(crate) fn holds(&self, relay: &PeerId) -> bool {
         self.relays.get(relay).is_some_and(|relay| matches!(relay.state, State::Held(_)))
+    }
+
+    /// The members that forward for this node now.
+    pub(crate) fn in_use(&self) -> BTreeSet<PeerId> {
+        self.relays.keys().copied().filter(|relay| self.holds(relay)).collect()
     }
 
     /// All that offer.

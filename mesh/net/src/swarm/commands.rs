@@ -43,6 +43,11 @@ impl Task {
                 None => self.counters.bump(Count::FramesUnroutable),
             },
             NetCommand::Dial { peer, addresses } => self.dial(peer, &addresses),
+            NetCommand::Check { peer } => {
+                if let Some(peer) = ids::peer_of(&peer) {
+                    self.swarm.behaviour_mut().pulse.ask(&peer);
+                }
+            }
             NetCommand::Disconnect { peer } => self.disconnect(&peer),
             NetCommand::Deny { peer } => {
                 if !self.gate.deny(peer) {

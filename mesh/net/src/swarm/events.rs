@@ -10,6 +10,7 @@ use crate::{
     hello::clip,
     ids,
     peers::Connection,
+    pulse::{Answer, Felt},
     reach::{Carrier, carrier},
     streams,
     wire::Arrived,
@@ -17,7 +18,7 @@ use crate::{
 use libp2p::{
     Multiaddr, PeerId,
     core::{ConnectedPoint, transport::TransportError},
-    gossipsub, identify, mdns, ping,
+    gossipsub, identify, mdns,
     swarm::{ConnectionId, DialError, SwarmEvent, behaviour::toggle::Toggle},
 };
 use std::{collections::BTreeMap, error::Error};
@@ -71,7 +72,7 @@ impl Task {
             BehaviourEvent::Wire(frame) => self.handle_frame(frame),
             BehaviourEvent::Streams(arrived) => self.handle_stream(arrived),
             BehaviourEvent::Gossip(event) => self.handle_gossip(event),
-            BehaviourEvent::Ping(event) => self.handle_ping(&event),
+            BehaviourEvent::Pulse(felt) => self.handle_pulse(felt),
             BehaviourEvent::Identify(event) => self.handle_identify(event),
             BehaviourEvent::Mdns(event) | BehaviourEvent::Mdns6(event) => match event {
                 mdns::Event::Discovered(found) => self.handle_discovered(found),
@@ -197,13 +198,19 @@ impl Task {
         Ok(envelope)
     }
 
-    fn handle_ping(&mut self, event: &ping::Event) {
-        if let Ok(rtt) = event.result {
-            let now = self.now();
-            self.peers.measured(&event.peer, event.connection, rtt, now);
-        }
-        let failed = matches!(event.result, Err(ping::Failure::Timeout | ping::Failure::Other { .. }));
-        if failed && self.swarm.close_connection(event.connection) {
+    /// Where there is another way the first silence is enough. Behind another public address than before all old connections
+    /// are dead, as a rule.
+    fn handle_pulse(&mut self, felt: Felt) {
+        let Felt { peer, connection, pulse } = felt;
+        let dead = match pulse {
+            Answer::Answered(rtt) => {
+                self.peers.measured(&peer, connection, rtt);
+                false
+            }
+            Answer::Silent(1) => self.is_doubtful(&peer) || self.peers.has_another_way(&peer, connection),
+            Answer::Silent(_) => true,
+        };
+        if dead && self.swarm.close_connection(connection) {
             self.counters.bump(Count::PingClosed);
         }
     }

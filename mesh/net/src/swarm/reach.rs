@@ -349,6 +349,7 @@ impl Task {
     fn network_changed(&mut self) {
         let now = self.now();
         self.reaching.changed = Some(now);
+        self.swarm.behaviour_mut().pulse.ask_all();
         self.reaching.book.doubt();
         self.reaching.schedule.nudge(now);
         self.reaching.seconds.values_mut().for_each(|second| (second.failures, second.next) = (0, now));

@@ -154,7 +154,7 @@ impl Node {
         let deadline = self.holder.deadline(self.config.grace)?;
         // Only the deliberate bug has another clock, and then it is looked at often enough.
         let by_mono = !holm_types::sabotaged!("a lease is measured on wall time");
-        Some(if by_mono { deadline } else { self.presence_at })
+        Some(if by_mono { deadline } else { self.pulse_at })
     }
 
     /// The time that a task has between TERM and KILL.

@@ -253,6 +253,7 @@ impl Loop {
                 Effect::Subscribe(topic) => self.command(NetCommand::Subscribe(topic)),
                 Effect::Publish { topic, bytes } => self.command(NetCommand::Publish { topic, bytes }),
                 Effect::Send { peer, bytes } => self.command(NetCommand::Send { peer, bytes }),
+                Effect::Check(peer) => self.command(NetCommand::Check { peer }),
                 Effect::Dial { peer, addresses } => self.command(NetCommand::Dial { peer, addresses }),
                 Effect::Distrust(distrust) => self.untold.push_back(NetCommand::Distrust(distrust)),
                 Effect::PeerRenewed(chain) => self.untold.push_back(NetCommand::Renewed(chain)),

@@ -186,17 +186,19 @@ impl Task {
         }
     }
 
-    /// Closes relayed connections whose peers have a direct one, and what a relay that died has left.
+    /// Whether connections with a peer may be given up at their first silence: this node is reached through it, or has moved to
+    /// another public address.
+    pub(in crate::swarm) fn is_doubtful(&self, peer: &PeerId) -> bool {
+        let now = self.now();
+        let moved = self.reaching.changed.is_some_and(|changed| now.since(changed) < SUSPICIOUS);
+        moved || self.reaching.relays.holds(peer)
+    }
+
+    /// Closes relayed connections whose peers have a direct one, and keeps an eye on the relays.
     pub(in crate::swarm) fn leave_relays(&mut self) {
         let now = self.now();
-        let limit = self.limits.ping_interval + self.limits.relay_timeout;
-        // Behind another public address than before all old connections are dead, as a rule.
-        let moved = self.reaching.changed.is_some_and(|changed| now.since(changed) < SUSPICIOUS);
-        for id in self.peers.silent(now, limit, |peer| moved || self.reaching.relays.holds(peer)) {
-            if self.swarm.close_connection(id) {
-                self.counters.bump(Count::PingClosed);
-            }
-        }
+        let relays = self.reaching.relays.in_use();
+        self.swarm.behaviour_mut().pulse.watch(relays);
         let at_last = self.peers.superfluous(now, self.limits.moved_at_last);
         for id in self.peers.superfluous(now, self.limits.moved_grace) {
             let busy = self.swarm.behaviour().streams.uses(id) && !at_last.contains(&id);

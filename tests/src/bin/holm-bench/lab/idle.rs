@@ -12,7 +12,8 @@ use std::time::Instant;
 pub fn measure(scene: &Scene, runs: &Runs) -> Result<Vec<Row>> {
     let nodes = runs.site;
     let site = (0..nodes).fold(Cluster::of(scene), |mesh, n| mesh.node(&format!("node-{n}"), "plant")).start()?;
-    wait::pass(runs.settle * 2)?;
+    // A node that starts asks a lot at first: where it can be reached, and who is there.
+    wait::pass(runs.settle * 8)?;
     let count = || site.nodes().map(bytes).collect::<Result<Vec<_>>>();
     let (before, begin) = (count()?, Instant::now());
     wait::pass(runs.idle * 3)?;
