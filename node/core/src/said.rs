@@ -61,7 +61,8 @@ impl Node {
         let Some(said) = app.slots.get(&task.slot).and_then(|seen| seen.assignments.iter().find(own)) else {
             return false;
         };
-        let earlier = said.told_in < self.config.incarnation;
+        // Its life goes on as a later one when it hears of words that its disk has lost.
+        let earlier = said.told_in < self.state.incarnation();
         let lasts = said.status.as_ref().is_some_and(|status| !status.state.is_terminal());
         let group = group_of(app, task.slot, &self.claims.site);
         let queued = || {

@@ -172,8 +172,9 @@ impl Node {
                 }
                 FoundState::Exited { exit_code, finished_at, restarts, output, lease_ended } => {
                     sometimes!("the end of a task is found");
+                    let waits = lease_ended || local.fencing;
                     self.tasks.insert(task, local);
-                    if lease_ended {
+                    if waits {
                         self.claim_lease(now, &id, false);
                     }
                     self.on_runner(now, ended(Some(exit_code), finished_at, restarts, output, lease_ended), out);
