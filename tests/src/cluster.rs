@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, TcpListener, UdpSocket},
+    ops::RangeInclusive,
     path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// Where nodes listen on hosts of their own.
@@ -368,14 +370,23 @@ pub fn join(node: &Node, token: &str) -> Result<()> {
     node.ok(&["join", token, "--name", node.name(), "--data-dir", &data]).map(drop)
 }
 
+/// Where free ports are looked for: below those that the system gives to outgoing connections, one of which could take a port between
+/// this look and the start of a node.
+const PORTS: RangeInclusive<u16> = 11_000..=30_999;
+
 /// A port that is free now for TCP and for UDP.
 fn free_port() -> Result<u16> {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = tcp.local_addr()?.port();
-        if UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::try_from(PORTS.len())?;
+    // Other processes look, too.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..count {
+        let at = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start() + u16::try_from(at)?;
+        let at = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
             return Ok(port);
         }
     }
-    bail!("no port is free for TCP and UDP")
+    bail!("no port of {PORTS:?} is free for TCP and UDP")
 }
