@@ -3,7 +3,7 @@
 
 use crate::{digest::DocDigest, registers::Registers};
 use holm_types::{ActorId, Digest, DocId, Scope};
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 /// An actor's last change of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) struct Entity {
     pub(crate) scope: Scope,
     /// Sorted.
     pub(crate) heads: Vec<Digest>,
-    pub(crate) tips: BTreeMap<ActorId, Tip>,
+    pub(crate) tips: LiteMap<ActorId, Tip>,
     pub(crate) registers: Registers,
     /// Of its changes, as they travel.
     pub(crate) bytes: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Entity {
 
 impl Entity {
     pub(crate) fn new(scope: Scope, heads: Vec<Digest>) -> Entity {
-        Entity { scope, heads, tips: BTreeMap::new(), registers: Registers::new(), bytes: 0 }
+        Entity { scope, heads, tips: LiteMap::new(), registers: Registers::new(), bytes: 0 }
     }
 
     /// Digest of the document id and the heads: equal on two nodes means that they hold the same.

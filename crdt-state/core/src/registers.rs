@@ -5,8 +5,9 @@ use holm_types::{
     ActorId, cbor,
     change::{Value, WireChange},
 };
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::cmp::Reverse;
 
 /// One of the concurrent values of a key, and the operation that put it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,15 @@ pub struct Register {
 
 /// A document's keys. Each has its concurrent values, sorted by (counter, actor), the highest
 /// first; more than one only while nobody has written the key since they met.
-pub type Registers = BTreeMap<String, Vec<Register>>;
+///
+/// Most documents have a handful of keys, and a node holds tens of thousands of documents: a sorted list costs a fraction of a tree.
+pub type Registers = LiteMap<String, Vec<Register>>;
+
+/// The keys that begin with `prefix`, in order.
+pub fn beginning<'a>(registers: &'a Registers, prefix: &'a str) -> impl Iterator<Item = &'a (String, Vec<Register>)> {
+    let from = registers.find_index(prefix).unwrap_or_else(|place| place);
+    registers.as_slice().iter().skip(from).take_while(move |(key, _)| key.starts_with(prefix))
+}
 
 /// Brings values in the order of [`Registers`].
 pub(crate) fn sort(values: &mut [Register]) {
@@ -44,6 +53,7 @@ pub(crate) fn after(before: Option<&Registers>, wire: &WireChange) -> Result<Vec
         let mut values: Vec<Register> = before.filter(|register| !replaced(register)).cloned().collect();
         values.extend(op.value.clone().map(|value| Register { counter, actor: author, value }));
         sort(&mut values);
+        values.shrink_to_fit();
         (op.key.clone(), values)
     });
     Ok(written.collect())

@@ -216,7 +216,7 @@ fn the_same_value_written_again_is_a_change() {
     let one = a.write(app_doc(), &[("life", uint(1))]);
     let two = a.write(app_doc(), &[("life", uint(1))]);
     assert_ne!(one.hash, two.hash);
-    assert_eq!(a.state.registers(&app_doc()).unwrap()["life"][0].counter, 2);
+    assert_eq!(a.state.registers(&app_doc()).unwrap().get("life").unwrap()[0].counter, 2);
 }
 
 #[test]
@@ -233,11 +233,11 @@ fn a_hundred_concurrent_writers_are_merged_step_by_step() {
         hub.state.add_member(chain(n), NOW).unwrap();
         hub.receive(&peer.write(doc, &[("k", uint(u64::from(n)))]));
     }
-    assert_eq!(hub.state.registers(&doc).unwrap()["k"].len(), 100);
+    assert_eq!(hub.state.registers(&doc).unwrap().get("k").unwrap().len(), 100);
     let mut left = Vec::new();
     for _ in 0..3 {
         hub.write(doc, &[("k", uint(1))]);
-        left.push(hub.state.registers(&doc).unwrap()["k"].len());
+        left.push(hub.state.registers(&doc).unwrap().get("k").unwrap().len());
     }
     assert_eq!(left, [37, 1, 1]);
 }

@@ -118,7 +118,7 @@ fn documents_beyond_the_bound_are_replayed_from_the_log_when_they_are_needed() {
     assert_eq!(me.state.document_count(), count as usize);
     for n in 0..count {
         assert_eq!(me.state.vector(&doc(n))[0].1, 3);
-        assert_eq!(me.state.registers(&doc(n)).unwrap()["k"][0].value, holm_types::change::Value::Uint(2));
+        assert_eq!(me.state.registers(&doc(n)).unwrap().get("k").unwrap()[0].value, holm_types::change::Value::Uint(2));
     }
 }
 

@@ -69,7 +69,7 @@ fn what_a_later_version_writes_passes_through_this_one_unchanged() {
     give(&this, &mut far);
     assert_eq!(far.believes(), later.believes());
     let kept = far.state.registers(&later_kind()).unwrap();
-    assert_eq!(kept["rule"][0].value, Value::Text("temperature > 80".into()));
+    assert_eq!(kept.get("rule").unwrap()[0].value, Value::Text("temperature > 80".into()));
 }
 
 #[test]
@@ -81,6 +81,6 @@ fn an_edit_by_this_version_leaves_what_it_does_not_know() {
     assert_eq!(later.receive(&edit), Outcome::Applied { released: 0 });
     let registers = later.state.registers(&app_doc()).unwrap();
     assert_eq!(registers[&keys_of::spec("colour")][0].value, Value::Text("\"red\"".into()));
-    assert_eq!(registers["windows/0"][0].value, Value::Text("sunday".into()));
+    assert_eq!(registers.get("windows/0").unwrap()[0].value, Value::Text("sunday".into()));
     assert_eq!(later.state.apps()[&app_doc()].manifest.replicas, Some(5));
 }

@@ -8,7 +8,7 @@
 
 use crate::{Node, tasks::group_of};
 use holm_scheduler::{acting, coordinator, holder};
-use holm_state::{Registers, TasksOf, floor_of};
+use holm_state::{Registers, TasksOf, beginning, floor_of};
 use holm_types::{
     DocId, Epoch, Mono, NodeId, Now, Slot, cbor,
     change::{MAX_VALUE_BYTES, Value, keys_of},
@@ -197,7 +197,7 @@ fn counting<'a>(view: &View, app: &AppView, seen: &'a SlotView) -> impl Iterator
 /// Whether a document gives a slot's epoch to a node, whoever wrote it there.
 fn stands_in(registers: &Registers, slot: Slot, epoch: Epoch, node: &NodeId) -> bool {
     let prefix = format!("as/{slot}/{epoch}/");
-    let values = registers.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+    let values = beginning(registers, &prefix);
     values.flat_map(|(_, values)| values).any(|register| match &register.value {
         Value::Bytes(bytes) => {
             let placement = cbor::from_canonical::<Placement>("placement", bytes, MAX_VALUE_BYTES);

@@ -1,6 +1,6 @@
 //! The reduction of an app's document.
 
-use crate::registers::{Register, Registers};
+use crate::registers::{self, Register, Registers};
 use holm_types::{
     ActorId, DocId, NodeId, Scope,
     change::{Value, keys_of},
@@ -39,7 +39,7 @@ pub(super) fn reduce(
     let mut fields = Vec::new();
     let mut conflicts = Vec::new();
     let prefix = keys_of::spec("");
-    let spec = registers.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+    let spec = registers::beginning(registers, &prefix);
     for (key, values) in spec {
         let field = &key[prefix.len()..];
         let texts: Vec<(&Register, &str)> = values.iter().filter_map(text).collect();

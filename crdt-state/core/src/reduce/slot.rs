@@ -1,7 +1,7 @@
 //! The reduction of one slot: all assignments with what their nodes say. Which one holds is
 //! the scheduler's to say.
 
-use crate::registers::{Register, Registers};
+use crate::registers::{self, Register, Registers};
 use holm_types::{
     ActorId, Epoch, NodeId, Slot, cbor,
     change::{MAX_VALUE_BYTES, Value, keys_of},
@@ -20,8 +20,7 @@ pub(super) fn reduce(
     let mut found = BTreeMap::new();
     let prefix = format!("as/{slot}/");
     for registers in docs {
-        let range = registers.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        for (key, values) in range {
+        for (key, values) in registers::beginning(registers, &prefix) {
             let Some(key) = keys_of::parse_slot(key) else { continue };
             let Some((register, placement)) =
                 first(values, bad, |bytes| cbor::from_canonical::<Placement>("placement", bytes, MAX_VALUE_BYTES).ok())
