@@ -52,6 +52,8 @@ impl Default for Config {
     }
 }
 
+/// Shortest time between two heartbeats to other sites while nothing happens.
+const FAR_QUIET: Duration = Duration::from_secs(30);
 /// Longest interval that a peer's heartbeat may announce.
 const MAX_INTERVAL: Duration = Duration::from_secs(120);
 /// A return from the dead counts as a flap for so long.
@@ -312,6 +314,12 @@ impl Members {
     pub fn interval(&self) -> Duration {
         let bounded = Duration::from_secs(1) * self.speakers[0] / self.config.max_heard_per_second.max(1);
         bounded.clamp(self.config.heartbeat, MAX_INTERVAL)
+    }
+
+    /// How often such a node speaks to all while nothing happens and a keeper decides for all: together they are heard once a second
+    /// or less.
+    pub fn far_quiet(&self) -> Duration {
+        (Duration::from_secs(1) * (self.speakers[1] + 1)).clamp(FAR_QUIET, MAX_INTERVAL)
     }
 
     /// Of how many heartbeats at its site a node speaks one to all, while it runs what belongs to no site. The nodes of other sites

@@ -13,6 +13,18 @@ use std::time::Duration;
 /// What is new is said in so many heartbeats, since one may be missed.
 const SAID_AGAIN: u32 = 2;
 
+/// Who begins to speak to all does so at its usual pace so often.
+const FIRST_WORDS: u32 = 3;
+
+/// How a node speaks to all that runs what belongs to no site.
+#[derive(Debug, Default)]
+pub(crate) struct Far {
+    /// When it does so again.
+    pub(crate) at: Option<Mono>,
+    /// How often it has.
+    said: u32,
+}
+
 /// Leaves out of a heartbeat what the others have heard.
 #[derive(Debug, Default)]
 pub(crate) struct Brief {
@@ -122,18 +134,25 @@ impl Node {
         let begins = for_all && !self.spoke_to_all;
         self.spoke_to_all = for_all;
         if !for_all || self.claims.is_keeper() {
-            self.far_at = None;
+            self.far = Far::default();
             return;
         }
-        if !begins && self.far_at.is_some_and(|at| at > now.mono) {
+        if begins {
+            self.far = Far { at: Some(now.mono), said: 0 };
+        }
+        // While a keeper is in sight it decides for all, and nobody else waits.
+        let busy = self.far.said < FIRST_WORDS || self.voices.is_loud(now.mono) || !self.watched.sees_keeper();
+        let every = if busy { self.members.interval() * self.members.far_share() } else { self.members.far_quiet() };
+        let at = self.far.at.map_or(now.mono, |at| at.min(now.mono.after(every)));
+        self.far.at = Some(at);
+        if at > now.mono {
             return;
         }
-        let (every, share) = (self.members.interval(), self.members.far_share());
-        self.far_at = Some(now.mono.after(every * share));
+        self.far = Far { at: Some(now.mono.after(every)), said: self.far.said.saturating_add(1) };
         self.presence_seq += 1;
-        let introduces = begins || share > 1 || self.presence_seq % INTRODUCE_EVERY == 1;
+        let introduces = begins || every > self.members.interval() || self.presence_seq % INTRODUCE_EVERY == 1;
         let chain = introduces.then(|| self.config.chain.clone());
-        let presence = Presence { chain, ..self.presence(every * share) };
+        let presence = Presence { chain, ..self.presence(every) };
         self.say(self.topics.presence(), &presence, out);
     }
 
@@ -146,7 +165,7 @@ impl Node {
 
     /// When there is something to say.
     pub(crate) fn heartbeat_deadline(&self) -> Option<Mono> {
-        [Some(self.pulse_at), self.voices.deadline(), self.far_at].into_iter().flatten().min()
+        [Some(self.pulse_at), self.voices.deadline(), self.far.at].into_iter().flatten().min()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     apply::Asked,
     collecting::Collecting,
     conflicts::Told,
-    heartbeat::Brief,
+    heartbeat::{Brief, Far},
     journal::Journal,
     lease::{self, Guard, Holder},
     merging::Merging,
@@ -113,8 +113,7 @@ pub struct Node {
     pub(crate) look_at: Mono,
     /// This node runs what belongs to no site, and has told those of other sites.
     pub(crate) spoke_to_all: bool,
-    /// When it tells them again.
-    pub(crate) far_at: Option<Mono>,
+    pub(crate) far: Far,
     pub(crate) repair_at: Mono,
     pub(crate) saving_peers: Pace,
     pub(crate) started: Mono,
@@ -188,7 +187,7 @@ impl Node {
             pulse_at: now.mono,
             look_at: now.mono,
             spoke_to_all: false,
-            far_at: None,
+            far: Far::default(),
             repair_at: now.mono.after(config.repair_every),
             saving_peers: Pace::new(SAVE_PEERS_GAP),
             started: now.mono,

@@ -156,7 +156,7 @@ impl Node {
         let local = Local { status, leased, waiting: leased, ..Local::new(group, view) };
         if everywhere && !self.spoke_to_all {
             // Other sites wait to hear of it.
-            self.far_at = Some(now.mono);
+            self.far.at = Some(now.mono);
         }
         self.tasks.insert(task, local);
         self.queue_status(now, &id);

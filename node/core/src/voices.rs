@@ -10,6 +10,8 @@ use std::{collections::BTreeMap, time::Duration};
 const LOUD: Duration = Duration::from_secs(10);
 /// Who calls the roll does so in all heartbeats of this time.
 const CALLS: Duration = Duration::from_millis(2500);
+/// Sites that are spoken to apart from all others, at most.
+const MAX_APART: usize = 16;
 /// That it will speak seldom is what a node says in so many heartbeats, since one may be missed.
 const LAST_WORDS: u32 = 2;
 
@@ -62,13 +64,29 @@ impl Voices {
         voices
     }
 
+    /// Whether something has happened lately among those to whom it speaks at all times.
+    pub(crate) fn is_loud(&self, now: Mono) -> bool {
+        self.voices.get(&self.base).is_some_and(|voice| voice.loud_until > now)
+    }
+
     /// Whom it speaks to at all times.
     pub(crate) fn base(&self) -> Audience {
         self.base.clone()
     }
 
-    /// Something happens there: it speaks often for a while.
+    /// Something happens there: it speaks often for a while. Who speaks to all already need not speak to a site.
     pub(crate) fn loud(&mut self, audience: &Audience, now: Mono) {
+        let audience = if self.is_loud(now) { self.base.clone() } else { self.apart(audience) };
+        self.speak_up(&audience, now);
+    }
+
+    /// Where many sites are to be spoken to it is one word to all.
+    fn apart(&self, audience: &Audience) -> Audience {
+        let many = self.voices.len() > MAX_APART && !self.voices.contains_key(audience);
+        if many { self.base.clone() } else { audience.clone() }
+    }
+
+    fn speak_up(&mut self, audience: &Audience, now: Mono) {
         let voice = self.voices.entry(audience.clone()).or_insert(Voice {
             next: now,
             last: None,
@@ -86,8 +104,9 @@ impl Voices {
 
     /// Somebody is missed there, or this node itself may have been: everybody is to speak.
     pub(crate) fn call(&mut self, audience: &Audience, now: Mono) {
-        self.loud(audience, now);
-        if let Some(voice) = self.voices.get_mut(audience) {
+        let audience = self.apart(audience);
+        self.speak_up(&audience, now);
+        if let Some(voice) = self.voices.get_mut(&audience) {
             if voice.calls_until <= now {
                 voice.next = now;
             }
@@ -178,6 +197,20 @@ mod tests {
         assert_eq!(calls, [true, true, true, false]);
         assert!(said[9].2.every == OFTEN && said[10].2.every == SELDOM && said[11].2.every == SELDOM);
         assert_eq!(said.iter().filter(|(_, _, word)| word.opens).count(), 3);
+    }
+
+    #[test]
+    fn many_sites_are_spoken_to_as_one() {
+        let mut voices = Voices::new(Audience::All, NodeId([0; 32]), at(0.0));
+        let site = |n: usize| Audience::Site(format!("shop-{n}").parse().unwrap());
+        voices.loud(&site(0), at(1.0));
+        assert_eq!(voices.voices.len(), 1, "all are being spoken to");
+        spoken(&mut voices, 60.0);
+        (0..99).for_each(|n| voices.loud(&site(n), at(60.0)));
+        assert_eq!(voices.voices.len(), MAX_APART + 1);
+        assert!(voices.is_loud(at(60.0)));
+        voices.call(&site(98), at(60.0));
+        assert!(voices.due(at(60.0), (OFTEN, SELDOM)).iter().any(|(to, word)| *to == Audience::All && word.calls));
     }
 
     #[test]

@@ -26,8 +26,17 @@ pub(crate) struct Watched {
     chosen_at: Option<Mono>,
     /// Too few would miss this node: it speaks to everybody.
     alone: bool,
+    /// Keepers are there, as far as this node of a site can tell.
+    keepers: bool,
     /// Sites of which this keeper, the only one, has no partner.
     unwatched: Vec<Label>,
+}
+
+impl Watched {
+    /// Whether a node of a site sees a keeper.
+    pub(crate) fn sees_keeper(&self) -> bool {
+        self.keepers
+    }
 }
 
 /// Others that are there, as far as partners are concerned.
@@ -57,6 +66,7 @@ impl Node {
             }
         }
         if let Some(company) = &company {
+            self.watched.keepers = !company.keepers.is_empty();
             self.watched.alone = self.is_alone(company);
             self.watched.unwatched = self.unwatched(company);
         }
