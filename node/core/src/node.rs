@@ -29,6 +29,7 @@ use holm_types::{
     sometimes,
     view::{Liveness, NodeView, View},
 };
+use litemap::LiteMap;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -63,9 +64,9 @@ pub(crate) struct Peer {
     /// What its certificate says: it decides what the peer may be given.
     pub(crate) claims: Claims,
     /// Rounds that were opened with it and that it has not answered: about a scope, or about all.
-    pub(crate) opened: BTreeMap<Option<Scope>, Mono>,
+    pub(crate) opened: LiteMap<Option<Scope>, Mono>,
     /// Since when it has been asked for changes of a scope.
-    pub(crate) asked: BTreeMap<Scope, Mono>,
+    pub(crate) asked: LiteMap<Scope, Mono>,
 }
 
 /// A change of a peer on its way to be verified.

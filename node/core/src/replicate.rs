@@ -19,6 +19,7 @@ use holm_types::{
     sometimes,
     view::Liveness,
 };
+use litemap::LiteMap;
 use rand::{RngExt, seq::IteratorRandom};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,7 +97,7 @@ impl Node {
             self.healer.anchor(node);
         }
         let name = claims.name.clone();
-        self.peers.insert(node, Peer { relayed, claims, opened: BTreeMap::new(), asked: BTreeMap::new() });
+        self.peers.insert(node, Peer { relayed, claims, opened: LiteMap::new(), asked: LiteMap::new() });
         // It may show an older certificate than is known.
         self.note_renewal(&node);
         self.open_rounds(now.mono, node, out);

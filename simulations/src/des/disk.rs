@@ -11,18 +11,24 @@ use std::{
 type Key = (Table, Arc<[u8]>);
 type Rows = BTreeMap<Key, Arc<[u8]>>;
 /// Rows as a batch writes them.
-type Writes = Vec<(Key, Option<Arc<[u8]>>)>;
+type Writes = Vec<Write>;
 
 /// An older state of a disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Backup(Rows);
 
+#[derive(Debug)]
+struct Write {
+    key: Key,
+    /// What a power loss brings back.
+    old: Option<Arc<[u8]>>,
+    new: Option<Arc<[u8]>>,
+}
+
 #[derive(Debug, Default)]
 struct Platter {
     /// What is visible: synced or not.
     rows: Rows,
-    /// What would survive, where it differs: the value before the first write that was not synced.
-    before: BTreeMap<Key, Option<Arc<[u8]>>>,
     /// Batches since the last sync, the oldest first.
     unsynced: Vec<Writes>,
 }
@@ -81,11 +87,10 @@ impl SimDisk {
     /// Power is lost: of the batches that were not synced the first `survivors` are there, whole.
     pub(crate) fn lose_power(&self, survivors: usize) {
         let mut platter = self.platter();
-        for (key, value) in std::mem::take(&mut platter.before) {
-            set(&mut platter.rows, key, value);
-        }
-        for (key, value) in std::mem::take(&mut platter.unsynced).into_iter().take(survivors).flatten() {
-            set(&mut platter.rows, key, value);
+        let unsynced = std::mem::take(&mut platter.unsynced);
+        take_back(&mut platter.rows, &unsynced);
+        for write in unsynced.into_iter().take(survivors).flatten() {
+            set(&mut platter.rows, write.key, write.new);
         }
     }
 
@@ -98,9 +103,7 @@ impl SimDisk {
     pub(crate) fn backup(&self) -> Backup {
         let platter = self.platter();
         let mut rows = platter.rows.clone();
-        for (key, value) in &platter.before {
-            set(&mut rows, key.clone(), value.clone());
-        }
+        take_back(&mut rows, &platter.unsynced);
         Backup(rows)
     }
 
@@ -113,8 +116,8 @@ impl SimDisk {
     pub(crate) fn holds_durably(&self, table: Table, key: &[u8]) -> bool {
         let platter = self.platter();
         let key = (table, key.into());
-        match platter.before.get(&key) {
-            Some(value) => value.is_some(),
+        match platter.unsynced.iter().flatten().find(|write| write.key == key) {
+            Some(first) => first.old.is_some(),
             None => platter.rows.contains_key(&key),
         }
     }
@@ -128,11 +131,19 @@ impl SimDisk {
     }
 }
 
-fn set(rows: &mut Rows, key: Key, value: Option<Arc<[u8]>>) {
+/// Puts a value in place of another one, and gives that.
+fn set(rows: &mut Rows, key: Key, value: Option<Arc<[u8]>>) -> Option<Arc<[u8]>> {
     match value {
         Some(value) => rows.insert(key, value),
         None => rows.remove(&key),
-    };
+    }
+}
+
+/// Undoes writes, the latest first.
+fn take_back(rows: &mut Rows, batches: &[Writes]) {
+    for write in batches.iter().rev().flat_map(|batch| batch.iter().rev()) {
+        set(rows, write.key.clone(), write.old.clone());
+    }
 }
 
 impl StoreRead for SimDisk {
@@ -160,10 +171,8 @@ impl StoreWrite for SimDisk {
             for (table, key, value) in &batch.puts {
                 let (key, value) =
                     ((*table, self.shelf.keep(key)), value.as_deref().map(|value| self.shelf.keep(value)));
-                let old = platter.rows.get(&key).cloned();
-                platter.before.entry(key.clone()).or_insert(old);
-                set(&mut platter.rows, key.clone(), value.clone());
-                written.push((key, value));
+                let old = set(&mut platter.rows, key.clone(), value.clone());
+                written.push(Write { key, old, new: value });
             }
             platter.unsynced.push(written);
         }
@@ -172,7 +181,6 @@ impl StoreWrite for SimDisk {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let mut platter = self.platter();
-        platter.before.clear();
         platter.unsynced.clear();
         Ok(())
     }

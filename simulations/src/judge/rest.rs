@@ -65,12 +65,40 @@ fn other_than_automerge(hosts: &[Host], core: &[usize]) -> impl Iterator<Item = 
     })
 }
 
+/// The hosts of a core, by what they have to know of each other: with ten thousand of them nobody looks at all pairs.
+struct Company<'a> {
+    by_site: BTreeMap<&'a str, Vec<usize>>,
+    keepers: Vec<usize>,
+}
+
+impl Company<'_> {
+    fn of<'a>(hosts: &'a [Host], core: &[usize]) -> Company<'a> {
+        let mut company = Company { by_site: BTreeMap::new(), keepers: Vec::new() };
+        for host in core {
+            company.by_site.entry(hosts[*host].plan.site.as_str()).or_default().push(*host);
+            if hosts[*host].plan.keeper {
+                company.keepers.push(*host);
+            }
+        }
+        company
+    }
+
+    /// Those that hold what belongs to a site.
+    fn holders(&self, site: &str) -> BTreeSet<usize> {
+        self.by_site.get(site).into_iter().flatten().chain(&self.keepers).copied().collect()
+    }
+}
+
 fn liveness(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
+    let company = Company::of(hosts, core);
     for a in core {
         let observer = &hosts[*a];
         let Some(node) = &observer.node else { continue };
-        let knows = |b: &&usize| concerns(&observer.plan, &hosts[**b].plan);
-        for b in core.iter().filter(knows) {
+        let known = match observer.plan.keeper {
+            true => core.iter().copied().collect(),
+            false => company.holders(&observer.plan.site),
+        };
+        for b in &known {
             let seen = node.nodes().get(&hosts[*b].id).map(|view| view.liveness);
             if matches!(seen, Some(Liveness::Alive | Liveness::Suspect)) {
                 continue;
@@ -90,13 +118,10 @@ fn concerns(observer: &PlannedHost, other: &PlannedHost) -> bool {
 
 /// The scopes of a fleet, and the hosts of its core that hold each.
 fn scopes(hosts: &[Host], core: &[usize]) -> BTreeMap<Scope, Vec<usize>> {
-    let mut scopes = BTreeMap::from([(Scope::Mesh, core.to_vec())]);
-    for host in hosts {
-        let Ok(site) = host.plan.site.parse() else { continue };
-        let holds = |h: &&usize| hosts[**h].plan.keeper || hosts[**h].plan.site == host.plan.site;
-        scopes.entry(Scope::Site(site)).or_insert_with(|| core.iter().filter(holds).copied().collect());
-    }
-    scopes
+    let company = Company::of(hosts, core);
+    let sites: BTreeSet<&str> = hosts.iter().map(|host| host.plan.site.as_str()).collect();
+    let of_site = |site: &str| Some((Scope::Site(site.parse().ok()?), company.holders(site).into_iter().collect()));
+    sites.into_iter().filter_map(of_site).chain([(Scope::Mesh, core.to_vec())]).collect()
 }
 
 /// Whether all hosts that answer have the same replica of every scope that they share.
