@@ -67,6 +67,8 @@ impl Judges {
         submission: &Submission,
         answer: &serde_json::Value,
     ) {
+        // It may have waited for the node to know the mesh, and a heal came meanwhile.
+        self.tasks.submitted(&submission.app);
         self.log.acknowledged(&mut self.verdicts, at, host, there, &submission.app, answer);
     }
 
