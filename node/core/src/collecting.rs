@@ -61,7 +61,12 @@ impl Node {
         let Some(of) = self.state.tasks_of(doc).cloned() else { return false };
         // Of a life that goes on: what counts stands in a later volume, or has to be said there yet.
         if self.state.apps().get(&of.app).is_some_and(|app| app.live && app.generation == of.generation) {
-            return !self.lacking(&of).is_empty();
+            let lacks = !self.lacking(&of).is_empty();
+            if lacks {
+                // What it could not say when it looked last, it may know by now.
+                self.volumes.fresh.insert(of.at(0));
+            }
+            return lacks;
         }
         let same = |app: &DocId, generation: u64| *app == of.app && generation == of.generation;
         self.tasks.locals.values().any(|local| same(&local.group.app, local.group.generation))

@@ -28,7 +28,7 @@ type Ops = Vec<(String, Option<Value>)>;
 #[derive(Debug, Default)]
 pub(crate) struct Volumes {
     /// Tasks of which a later volume has changed, by their first one.
-    fresh: BTreeSet<TasksOf>,
+    pub(crate) fresh: BTreeSet<TasksOf>,
     next: Mono,
 }
 
