@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use holm_mesh_core::{
     healer::{Config, Healer},
-    topics::Topics,
+    topics::{Carries, Topics},
 };
 use holm_mesh_net::{NetCommand, NetConfig, NetEvent, NetHandle};
 use holm_types::{Incarnation, Mono, NodeId, cert::CertChain, presence::Presence};
@@ -88,7 +88,7 @@ pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
                 Some(NetEvent::Listening { address }) => tracing::info!(address, "listening"),
                 Some(NetEvent::Announce { addresses }) => pulse.moves(addresses),
                 Some(event) => {
-                    pulse.hear(&event);
+                    pulse.hear(&topics, &event);
                     heed(&mut revocations, &event, &net.handle);
                     join_site(&mut topics, &event, &net.handle);
                     take(&mut healer, event, now());
@@ -140,12 +140,15 @@ impl Pulse {
     }
 
     /// Somebody is new, or has called the roll.
-    fn hear(&mut self, event: &NetEvent) {
+    fn hear(&mut self, topics: &Topics, event: &NetEvent) {
         self.news |= match event {
             NetEvent::PeerUp { .. } => true,
-            NetEvent::Gossip { topic, bytes, .. } if topic.contains("/presence") => {
-                Presence::decode(bytes).is_ok_and(|presence| presence.calls)
-            }
+            NetEvent::Gossip { topic, bytes, .. } => match topics.carries(topic) {
+                Some(Carries::Presence(_) | Carries::PresenceToAll) => {
+                    Presence::decode(bytes).is_ok_and(|presence| presence.calls)
+                }
+                _ => false,
+            },
             _ => false,
         };
     }

@@ -8,7 +8,8 @@
 //!   send each other the changes that are missing. Stateless: any message may be lost, repeated
 //!   or answered late, and the next round mends it. Convergence depends on nothing else.
 //!
-//! And what the guards of fenced apps and those who ask them say to each other: [`lease`].
+//! Besides: who watches whom while nothing happens, [`beat`];
+//! and what the guards of fenced apps and those who ask them say to each other: [`lease`].
 //!
 //! This crate carries bytes and knows no apps. What a replica is, it learns through the
 //! [`repair::Replica`] trait. Sockets are in `mesh/net`.

@@ -92,13 +92,16 @@ impl PulseHandler {
         self.after(self.patience.unwrap_or(self.pace.timeout));
     }
 
+    /// Answers one question a turn: a peer that asks without end does not keep the others waiting.
     fn poll_answering(&mut self, cx: &mut Context<'_>) {
-        while let Some(answering) = &mut self.answering {
-            match answering.poll_unpin(cx) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(stream)) => self.answering = Some(answer(stream).boxed()),
-                Poll::Ready(Err(_)) => self.answering = None,
+        let Some(answering) = &mut self.answering else { return };
+        match answering.poll_unpin(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(stream)) => {
+                self.answering = Some(answer(stream).boxed());
+                cx.waker().wake_by_ref();
             }
+            Poll::Ready(Err(_)) => self.answering = None,
         }
     }
 
