@@ -8,29 +8,44 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-type Key = (Table, Arc<[u8]>);
+/// The table's number, then the key in it.
+type Key = Arc<[u8]>;
 type Rows = BTreeMap<Key, Arc<[u8]>>;
-/// Rows as a batch writes them.
-type Writes = Vec<Write>;
 
 /// An older state of a disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Backup(Rows);
 
-#[derive(Debug)]
-struct Write {
-    key: Key,
-    /// What a power loss brings back.
-    old: Option<Arc<[u8]>>,
-    new: Option<Arc<[u8]>>,
-}
-
 #[derive(Debug, Default)]
 struct Platter {
     /// What is visible: synced or not.
     rows: Rows,
-    /// Batches since the last sync, the oldest first.
-    unsynced: Vec<Writes>,
+    unsynced: Unsynced,
+}
+
+/// Batches since the last sync: what their rows were before, in the order of writing.
+#[derive(Debug, Default)]
+struct Unsynced {
+    before: Vec<(Key, Option<Arc<[u8]>>)>,
+    /// Where each batch ends.
+    ends: Vec<u32>,
+}
+
+impl Unsynced {
+    /// Takes back all but the first `survivors` batches, the latest write first.
+    fn take_back(&self, rows: &mut Rows, survivors: usize) {
+        let kept = survivors
+            .checked_sub(1)
+            .map_or(0, |last| self.ends.get(last).map_or(self.before.len(), |end| *end as usize));
+        for (key, before) in self.before[kept..].iter().rev() {
+            set(rows, key.clone(), before.clone());
+        }
+    }
+}
+
+/// A key of a table as it is held, or what the keys with a prefix begin with.
+fn key_of(table: Table, key: &[u8]) -> Vec<u8> {
+    [&[table as u8], key].concat()
 }
 
 /// See the [module](self). Clones are handles of one disk.
@@ -88,22 +103,19 @@ impl SimDisk {
     pub(crate) fn lose_power(&self, survivors: usize) {
         let mut platter = self.platter();
         let unsynced = std::mem::take(&mut platter.unsynced);
-        take_back(&mut platter.rows, &unsynced);
-        for write in unsynced.into_iter().take(survivors).flatten() {
-            set(&mut platter.rows, write.key, write.new);
-        }
+        unsynced.take_back(&mut platter.rows, survivors);
     }
 
     /// Batches that a power loss would lose now.
     pub(crate) fn unsynced(&self) -> usize {
-        self.platter().unsynced.len()
+        self.platter().unsynced.ends.len()
     }
 
     /// What a backup of this moment would hold: what is synced.
     pub(crate) fn backup(&self) -> Backup {
         let platter = self.platter();
         let mut rows = platter.rows.clone();
-        take_back(&mut rows, &platter.unsynced);
+        platter.unsynced.take_back(&mut rows, 0);
         Backup(rows)
     }
 
@@ -115,19 +127,20 @@ impl SimDisk {
     /// Whether a row is there and would survive a power loss.
     pub(crate) fn holds_durably(&self, table: Table, key: &[u8]) -> bool {
         let platter = self.platter();
-        let key = (table, key.into());
-        match platter.unsynced.iter().flatten().find(|write| write.key == key) {
-            Some(first) => first.old.is_some(),
-            None => platter.rows.contains_key(&key),
+        let key = key_of(table, key);
+        match platter.unsynced.before.iter().find(|(written, _)| **written == *key) {
+            Some((_, before)) => before.is_some(),
+            None => platter.rows.contains_key(&*key),
         }
     }
 
     /// The keys of a table that begin with `prefix`, and the length of their values.
     pub(crate) fn sizes(&self, table: Table, prefix: &[u8]) -> Vec<(Vec<u8>, usize)> {
         let platter = self.platter();
-        let from = (Bound::Included((table, prefix.into())), Bound::Unbounded);
-        let rows = platter.rows.range(from).take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
-        rows.map(|((_, key), value)| (key.to_vec(), value.len())).collect()
+        let prefix = key_of(table, prefix);
+        let rows = platter.rows.range::<[u8], _>((Bound::Included(&*prefix), Bound::Unbounded));
+        let inside = rows.take_while(|(key, _)| key.starts_with(&prefix));
+        inside.map(|(key, value)| (key[1..].to_vec(), value.len())).collect()
     }
 }
 
@@ -139,27 +152,19 @@ fn set(rows: &mut Rows, key: Key, value: Option<Arc<[u8]>>) -> Option<Arc<[u8]>>
     }
 }
 
-/// Undoes writes, the latest first.
-fn take_back(rows: &mut Rows, batches: &[Writes]) {
-    for write in batches.iter().rev().flat_map(|batch| batch.iter().rev()) {
-        set(rows, write.key.clone(), write.old.clone());
-    }
-}
-
 impl StoreRead for SimDisk {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.platter().rows.get(&(table, key.into())).map(|value| value.to_vec()))
+        Ok(self.platter().rows.get(&*key_of(table, key)).map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, StoreError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded((table, after.into())),
-            _ => Bound::Included((table, prefix.into())),
-        };
+        let after = after.filter(|after| *after >= prefix).map(|after| key_of(table, after));
+        let prefix = key_of(table, prefix);
+        let start = after.as_deref().map_or(Bound::Included(&*prefix), Bound::Excluded);
         let platter = self.platter();
-        let rows = platter.rows.range((start, Bound::Unbounded));
-        let inside = rows.take_while(|((t, key), _)| *t == table && key.starts_with(prefix));
-        Ok(inside.take(limit).map(|((_, key), value)| (key.to_vec(), value.to_vec())).collect())
+        let rows = platter.rows.range::<[u8], _>((start, Bound::Unbounded));
+        let inside = rows.take_while(|(key, _)| key.starts_with(&prefix));
+        Ok(inside.take(limit).map(|(key, value)| (key[1..].to_vec(), value.to_vec())).collect())
     }
 }
 
@@ -167,21 +172,21 @@ impl StoreWrite for SimDisk {
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         {
             let mut platter = self.platter();
-            let mut written = Vec::with_capacity(batch.puts.len());
+            let Platter { rows, unsynced } = &mut *platter;
+            unsynced.before.reserve_exact(batch.puts.len());
             for (table, key, value) in &batch.puts {
-                let (key, value) =
-                    ((*table, self.shelf.keep(key)), value.as_deref().map(|value| self.shelf.keep(value)));
-                let old = set(&mut platter.rows, key.clone(), value.clone());
-                written.push(Write { key, old, new: value });
+                let key = self.shelf.keep(&key_of(*table, key));
+                let before = set(rows, key.clone(), value.as_deref().map(|value| self.shelf.keep(value)));
+                unsynced.before.push((key, before));
             }
-            platter.unsynced.push(written);
+            unsynced.ends.push(unsynced.before.len() as u32);
         }
         if batch.sync { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let mut platter = self.platter();
-        platter.unsynced.clear();
+        platter.unsynced = Unsynced::default();
         Ok(())
     }
 }
