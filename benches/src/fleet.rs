@@ -10,6 +10,7 @@ use holm_types::{
     manifest::{Format, Manifest},
     view::{Placement, TaskState, TaskStatus},
 };
+use std::sync::OnceLock;
 
 /// When all of it happens.
 pub const NOW: Wall = Wall(1_790_000_000_000);
@@ -20,7 +21,9 @@ fn authority() -> KeyPair {
 
 /// The mesh.
 pub fn mesh() -> MeshId {
-    MeshId(authority().node_id().0)
+    // A key takes a third of the time of a verification to derive, and this is asked beside each.
+    static MESH: OnceLock<MeshId> = OnceLock::new();
+    *MESH.get_or_init(|| MeshId(authority().node_id().0))
 }
 
 /// The key of a member.
@@ -68,14 +71,14 @@ pub fn app(scope: &Scope, number: usize) -> Result<(DocId, Vec<Op>)> {
     let mut ops =
         vec![(keys_of::LIFE.to_owned(), Some(Value::Uint(1))), (keys_of::REVISION.to_owned(), Some(Value::Uint(1)))];
     let fields = manifest(scope, &name)?.to_fields();
-    ops.extend(fields.into_iter().map(|(field, json)| (keys_of::spec(&field), Some(Value::Text(json)))));
+    ops.extend(fields.into_iter().map(|(field, json)| (keys_of::spec(&field), Some(Value::Text(json.into())))));
     Ok((doc, ops))
 }
 
 /// An edit of a service.
 pub fn edit(revision: u64) -> Vec<Op> {
     vec![
-        (keys_of::spec("env"), Some(Value::Text(format!("{{\"EDIT\":\"{revision}\"}}")))),
+        (keys_of::spec("env"), Some(Value::Text(format!("{{\"EDIT\":\"{revision}\"}}").into()))),
         (keys_of::LIFE.to_owned(), Some(Value::Uint(1))),
         (keys_of::REVISION.to_owned(), Some(Value::Uint(revision))),
     ]
