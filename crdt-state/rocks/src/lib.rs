@@ -14,7 +14,8 @@ pub use options::Options;
 
 use holm_state::{Batch, StoreError, StoreRead, StoreWrite, Table};
 use rocksdb::{
-    BoundColumnFamily, DBWithThreadMode, Direction, ErrorKind, IteratorMode, MultiThreaded, WriteBatch, WriteOptions,
+    BoundColumnFamily, DBWithThreadMode, Direction, ErrorKind, IteratorMode, MultiThreaded, ReadOptions, WriteBatch,
+    WriteOptions,
 };
 use std::{path::Path, sync::Arc};
 
@@ -97,7 +98,10 @@ impl StoreRead for RocksStore {
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let start = after.filter(|after| *after >= prefix).unwrap_or(prefix);
         let family = self.family(table)?;
-        let mut rows = self.0.iterator_cf(&family, IteratorMode::From(start, Direction::Forward));
+        let mut reading = ReadOptions::default();
+        // What goes through a whole table comes by once, and would push out of the cache what is read again and again.
+        reading.fill_cache(!prefix.is_empty());
+        let mut rows = self.0.iterator_cf_opt(&family, reading, IteratorMode::From(start, Direction::Forward));
         let mut found = Vec::new();
         // No row is read beyond those that are asked for: it may be one that cannot be.
         while found.len() < limit {

@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 
 /// How often. It walks over all that is free, so not too often; and a small board has other uses for the memory.
 const EVERY: Duration = Duration::from_secs(30);
+/// What was needed to read the disk is free as soon as that is done.
+const FIRST: Duration = Duration::from_millis(500);
 
 /// Arenas of glibc, which else makes eight a processor. Each keeps what is freed in it for itself, so what one thread
 /// has freed is no use to the next; and a node has few threads that allocate at the same time.
@@ -29,8 +31,10 @@ pub fn keep_small() {}
 /// Gives freed memory back from now on, now and then, on a thread where that holds up nobody.
 pub fn return_freed(tasks: &mut JoinSet<()>) {
     tasks.spawn(async {
+        let mut pause = FIRST;
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause).await;
+            pause = EVERY;
             if tokio::task::spawn_blocking(trim).await.is_err() {
                 return;
             }
