@@ -28,7 +28,7 @@ pub fn fill(folder: &Path, count: usize) -> Result<()> {
     let mut store = RocksStore::open(&folder.join("db"), Options::default())?;
     let mut state = State::open(claims.mesh, key.clone(), Incarnation(1), Box::new(store.reader()))?;
     state.add_member(chain, fleet::NOW)?;
-    fleet::documents(&mut state, &mut store, &key.node_id(), &Scope::Site(claims.site), count)?;
+    fleet::documents(&mut state, &mut store, &key.node_id(), &Scope::Site(claims.site.clone()), count)?;
     store.sync()?;
     Ok(())
 }

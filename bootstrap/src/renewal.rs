@@ -2,11 +2,7 @@
 //! them gives one.
 
 use crate::{environment::wall, identity::Identity};
-use holm_types::{
-    NodeId,
-    cert::{CertChain, Claims},
-    keys::KeyPair,
-};
+use holm_types::{NodeId, cert::CertChain, keys::KeyPair};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -62,5 +58,5 @@ impl Renewal {
 }
 
 fn ends(chain: &CertChain) -> u64 {
-    chain.claims().map_or(0, |claims: &Claims| claims.not_after)
+    chain.claims().map_or(0, |claims| claims.not_after)
 }

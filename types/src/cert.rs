@@ -171,8 +171,8 @@ pub fn validity_of(life: u64) -> u64 {
 /// Claims and the signature of the authority or of an issuer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// What is certified.
-    pub claims: Claims,
+    /// What is certified. Clones share it: whoever knows a member refers to what its certificate says.
+    pub claims: Arc<Claims>,
     #[serde(with = "serde_bytes")]
     signature: [u8; 64],
 }
@@ -190,7 +190,8 @@ impl Certificate {
     ///
     /// # Errors
     /// The claims cannot be encoded.
-    pub fn sign(claims: Claims, signer: &KeyPair) -> Result<Certificate, TypeError> {
+    pub fn sign(claims: impl Into<Arc<Claims>>, signer: &KeyPair) -> Result<Certificate, TypeError> {
+        let claims = claims.into();
         let signature = signer.sign(&signed_bytes(&claims)?);
         Ok(Certificate { claims, signature })
     }
@@ -214,13 +215,13 @@ impl CertChain {
     ///
     /// # Errors
     /// An empty chain.
-    pub fn claims(&self) -> Result<&Claims, TypeError> {
+    pub fn claims(&self) -> Result<&Arc<Claims>, TypeError> {
         self.0.first().map(|c| &c.claims).ok_or(TypeError::Certificate("the chain is empty"))
     }
 
     /// What the issuer's certificate says; none if the authority itself signed.
     pub fn issuer(&self) -> Option<&Claims> {
-        self.0.get(1).map(|c| &c.claims)
+        self.0.get(1).map(|c| &*c.claims)
     }
 
     /// The subject's own certificate, if the authority itself signed it: with it an issuer proves that it is one.
@@ -239,7 +240,7 @@ impl CertChain {
     ///
     /// # Errors
     /// Why the chain is not one of this mesh.
-    pub fn verify(&self, mesh: &MeshId) -> Result<&Claims, TypeError> {
+    pub fn verify(&self, mesh: &MeshId) -> Result<&Arc<Claims>, TypeError> {
         let claims = self.claims()?;
         if self.0.iter().any(|c| c.claims.mesh != *mesh) {
             return Err(TypeError::Certificate("it belongs to another mesh"));

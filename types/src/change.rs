@@ -6,6 +6,7 @@
 
 use crate::{ActorId, Digest, DocId, MeshId, NodeId, Scope, TypeError, cbor, keys, keys::KeyPair};
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// An encoded signed change is never longer than this, in bytes.
 pub const MAX_CHANGE_BYTES: usize = 16 * 1024;
@@ -33,7 +34,7 @@ pub enum Value {
     Uint(u64),
     /// Text.
     #[serde(rename = "s")]
-    Text(String),
+    Text(SmolStr),
     /// Bytes.
     #[serde(rename = "b", with = "serde_bytes")]
     Bytes(Vec<u8>),

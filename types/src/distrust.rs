@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn an_issuer_has_no_say_over_issuers_or_other_sites() {
         let mut distrust = Distrust::default();
-        let issuer = Signer::Issuer(claims(2, "s", &[Role::Issuer]));
+        let issuer = Signer::Issuer(claims(2, "s", &[Role::Issuer]).into());
         for n in 3..6 {
             distrust.add(key(n).node_id(), issuer.clone(), &BTreeSet::new());
         }

@@ -173,6 +173,11 @@ impl DocKind {
 }
 
 impl DocId {
+    /// No document comes before this one.
+    pub const FIRST: DocId = DocId([0; 16]);
+    /// None comes after this one.
+    pub const LAST: DocId = DocId([0xff; 16]);
+
     fn keyed(kind: DocKind, parts: &[&[u8]]) -> DocId {
         let mut bytes = [0; 16];
         bytes[0] = kind.byte();

@@ -15,6 +15,7 @@ use crate::{
     keys::KeyPair,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// An encoded part is never longer than this, in bytes: it fits into one value of a document.
 pub const MAX_PART_BYTES: usize = 4096;
@@ -102,7 +103,7 @@ pub enum Signer {
     /// The authority: it may revoke whomever it likes.
     Authority,
     /// An issuer: it may revoke those that it may certify ([`Claims::may_govern`]).
-    Issuer(Claims),
+    Issuer(Arc<Claims>),
 }
 
 impl Signer {

@@ -2,7 +2,7 @@
 //! clients read it; it is computed from documents and presence, and never written to.
 
 use crate::{
-    Digest, DocId, Epoch, Incarnation, Label, NodeId, Scope, Slot, TaskId, TypeError, Wall, cbor,
+    Digest, DocId, Epoch, Incarnation, Label, NodeId, Scope, Slot, Sorted, TaskId, TypeError, Wall, cbor,
     cert::Role,
     fence::GuardSet,
     manifest::{Amounts, AppType, Manifest},
@@ -53,7 +53,7 @@ pub struct NodeView {
     /// Its roles.
     pub roles: Vec<Role>,
     /// What it says of itself.
-    pub info: NodeInfo,
+    pub info: Arc<NodeInfo>,
     /// Whether it has said that. A member that has not, such as a bootstrap server, decides nothing
     /// and runs nothing.
     pub described: bool,
@@ -316,7 +316,7 @@ pub struct AppView {
     /// Edits that collided.
     pub conflicts: Vec<Conflict>,
     /// Slots of this generation that were ever assigned.
-    pub slots: BTreeMap<Slot, SlotView>,
+    pub slots: Sorted<Slot, SlotView>,
 }
 
 impl AppView {

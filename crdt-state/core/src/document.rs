@@ -126,7 +126,7 @@ impl Document {
     pub(crate) fn registers(&self) -> Result<Registers, Refusal> {
         let Some(engine) = &self.engine else { return Ok(Registers::new()) };
         let keys = guarded(|| engine.replica.keys(ROOT).collect::<Vec<String>>())?;
-        keys.into_iter().map(|key| engine.values(&key).map(|values| (key, values))).collect()
+        keys.into_iter().map(|key| engine.values(&key).map(|values| (key.into(), values.into()))).collect()
     }
 }
 
@@ -188,7 +188,7 @@ fn operation_id(id: &ObjId) -> Result<(u64, ActorId), Refusal> {
 fn plain(value: &automerge::Value<'_>) -> Result<Value, Refusal> {
     match value.as_scalar() {
         Some(ScalarValue::Uint(n)) => Ok(Value::Uint(*n)),
-        Some(ScalarValue::Str(text)) => Ok(Value::Text(text.to_string())),
+        Some(ScalarValue::Str(text)) => Ok(Value::Text(text.clone())),
         Some(ScalarValue::Bytes(bytes)) => Ok(Value::Bytes(bytes.clone())),
         _ => Err(Refusal::Engine("a value is not one of ours".into())),
     }

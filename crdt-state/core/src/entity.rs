@@ -2,8 +2,7 @@
 //! what it says.
 
 use crate::{digest::DocDigest, registers::Registers};
-use holm_types::{ActorId, Digest, DocId, Scope};
-use litemap::LiteMap;
+use holm_types::{ActorId, Digest, DocId, Scope, Sorted};
 
 /// An actor's last change of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub(crate) struct Entity {
     pub(crate) scope: Scope,
     /// Sorted.
     pub(crate) heads: Vec<Digest>,
-    pub(crate) tips: LiteMap<ActorId, Tip>,
+    pub(crate) tips: Sorted<ActorId, Tip>,
     pub(crate) registers: Registers,
     /// Of its changes, as they travel.
     pub(crate) bytes: u64,
@@ -26,7 +25,7 @@ pub(crate) struct Entity {
 
 impl Entity {
     pub(crate) fn new(scope: Scope, heads: Vec<Digest>) -> Entity {
-        Entity { scope, heads, tips: LiteMap::new(), registers: Registers::new(), bytes: 0 }
+        Entity { scope, heads, tips: Sorted::new(), registers: Registers::new(), bytes: 0 }
     }
 
     /// Digest of the document id and the heads: equal on two nodes means that they hold the same.

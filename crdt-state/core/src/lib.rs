@@ -108,7 +108,7 @@ pub use memory::MemStore;
 pub use orphans::{MAX_ORPHAN_BYTES, MAX_ORPHANS};
 pub use quarantine::{MAX_QUARANTINED, Quarantined};
 pub use reduce::{floor_of, life_of};
-pub use registers::{Register, Registers, beginning};
+pub use registers::{Register, Registers, Values, beginning};
 pub use salvage::{Kept, Rebuild, Rebuilt, Unread, salvage};
 pub use state::{Outcome, State, revocation_ops};
 pub use store::{Batch, Put, Row, StoreError, StoreRead, StoreWrite, Table};

@@ -6,15 +6,15 @@ use holm_types::{
     cert::{CertChain, Claims},
     view::NodeInfo,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// What its certificate says.
-    pub claims: Claims,
+    pub claims: Arc<Claims>,
     /// What it says of itself in its document, once that has arrived.
-    pub info: Option<NodeInfo>,
+    pub info: Option<Arc<NodeInfo>>,
     /// Its certificate with that of its issuer.
     pub chain: CertChain,
     /// Whether it was one only once: it was revoked, or the issuer that certified it.
@@ -103,7 +103,7 @@ impl Members {
 
     pub(crate) fn describe(&mut self, id: &NodeId, info: Option<NodeInfo>) {
         if let Some(member) = self.0.get_mut(id) {
-            member.info = info;
+            member.info = info.map(Arc::new);
         }
     }
 }

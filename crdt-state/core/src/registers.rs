@@ -2,12 +2,16 @@
 
 use crate::error::{Refusal, StateError};
 use holm_types::{
-    ActorId, cbor,
+    ActorId, Sorted, cbor,
     change::{Value, WireChange},
 };
-use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
+use smol_str::SmolStr;
+use std::{
+    cmp::Reverse,
+    ops::{Bound, Deref},
+    slice,
+};
 
 /// One of the concurrent values of a key, and the operation that put it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,16 +27,67 @@ pub struct Register {
     pub value: Value,
 }
 
-/// A document's keys. Each has its concurrent values, sorted by (counter, actor), the highest
-/// first; more than one only while nobody has written the key since they met.
+/// The concurrent values of a key, sorted by (counter, actor), the highest first. They read as a slice.
 ///
-/// Most documents have a handful of keys, and a node holds tens of thousands of documents: a sorted list costs a fraction of a tree.
-pub type Registers = LiteMap<String, Vec<Register>>;
+/// There is one nearly always, and a node holds a hundred thousand keys: one takes no list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Values {
+    /// Nobody has written it at the same time.
+    One(Register),
+    /// Any other number.
+    More(Vec<Register>),
+}
+
+impl From<Vec<Register>> for Values {
+    fn from(mut values: Vec<Register>) -> Values {
+        match (values.len(), values.pop()) {
+            (1, Some(only)) => Values::One(only),
+            (_, last) => {
+                values.extend(last);
+                values.shrink_to_fit();
+                Values::More(values)
+            }
+        }
+    }
+}
+
+impl Deref for Values {
+    type Target = [Register];
+
+    fn deref(&self) -> &[Register] {
+        match self {
+            Values::One(only) => slice::from_ref(only),
+            Values::More(values) => values,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Values {
+    type Item = &'a Register;
+    type IntoIter = slice::Iter<'a, Register>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A document's keys. Each has its concurrent values; more than one only while nobody has written the key since they met.
+pub type Registers = Sorted<SmolStr, Values>;
 
 /// The keys that begin with `prefix`, in order.
-pub fn beginning<'a>(registers: &'a Registers, prefix: &'a str) -> impl Iterator<Item = &'a (String, Vec<Register>)> {
-    let from = registers.find_index(prefix).unwrap_or_else(|place| place);
-    registers.as_slice().iter().skip(from).take_while(move |(key, _)| key.starts_with(prefix))
+pub fn beginning<'a>(registers: &'a Registers, prefix: &'a str) -> impl Iterator<Item = (&'a SmolStr, &'a Values)> {
+    registers
+        .range::<str>((Bound::Included(prefix), Bound::Unbounded))
+        .take_while(move |(key, _)| key.starts_with(prefix))
+}
+
+/// A key says something else now, or nothing any more.
+pub(crate) fn set(registers: &mut Registers, key: SmolStr, values: Values) {
+    if values.is_empty() {
+        registers.remove(&*key);
+    } else {
+        registers.insert(key, values);
+    }
 }
 
 /// Brings values in the order of [`Registers`].
@@ -41,7 +96,7 @@ pub(crate) fn sort(values: &mut [Register]) {
 }
 
 /// What the keys that a valid change writes say after it: it takes the place of the values that it names, as in automerge.
-pub(crate) fn after(before: Option<&Registers>, wire: &WireChange) -> Result<Vec<(String, Vec<Register>)>, Refusal> {
+pub(crate) fn after(before: Option<&Registers>, wire: &WireChange) -> Result<Vec<(SmolStr, Values)>, Refusal> {
     let author = *wire.actors.first().ok_or(Refusal::Form("no actor"))?;
     let written = wire.ops.iter().zip(wire.start_op..).map(|(op, counter)| {
         let replaced = |register: &Register| {
@@ -49,12 +104,18 @@ pub(crate) fn after(before: Option<&Registers>, wire: &WireChange) -> Result<Vec
                 *counter == register.counter && wire.actors.get(usize::from(*index)) == Some(&register.actor)
             })
         };
-        let before = before.and_then(|registers| registers.get(&op.key)).into_iter().flatten();
+        let before = before.and_then(|registers| registers.get(&*op.key)).into_iter().flatten();
         let mut values: Vec<Register> = before.filter(|register| !replaced(register)).cloned().collect();
-        values.extend(op.value.clone().map(|value| Register { counter, actor: author, value }));
-        sort(&mut values);
-        values.shrink_to_fit();
-        (op.key.clone(), values)
+        let new = op.value.clone().map(|value| Register { counter, actor: author, value });
+        let values = match new {
+            Some(new) if values.is_empty() => Values::One(new),
+            new => {
+                values.extend(new);
+                sort(&mut values);
+                Values::from(values)
+            }
+        };
+        (SmolStr::from(&op.key), values)
     });
     Ok(written.collect())
 }
@@ -63,6 +124,6 @@ pub(crate) fn encode(values: &[Register]) -> Result<Vec<u8>, StateError> {
     Ok(cbor::to_vec("registers", &values)?)
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Register>, StateError> {
-    Ok(cbor::from_canonical("registers", bytes, usize::MAX)?)
+pub(crate) fn decode(bytes: &[u8]) -> Result<Values, StateError> {
+    Ok(cbor::from_canonical::<Vec<Register>>("registers", bytes, usize::MAX)?.into())
 }

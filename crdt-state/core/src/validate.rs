@@ -89,7 +89,7 @@ fn check_preds(
         named.eq(document.visible_at(&op.key, &wire.deps, history)?.into_iter().map(Some))
     } else {
         // Registers are sorted the other way round.
-        let visible = entity.and_then(|entity| entity.registers.get(&op.key)).map_or(&[][..], Vec::as_slice);
+        let visible = entity.and_then(|entity| entity.registers.get(&*op.key)).map_or(&[][..], |values| values);
         named.eq(visible.iter().rev().map(|register| Some((register.counter, register.actor))))
     };
     if right { Ok(()) } else { Err(Refusal::Ancestry("it does not replace exactly what its author saw")) }

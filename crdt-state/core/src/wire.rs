@@ -67,7 +67,7 @@ pub(crate) fn actor_id(actor: &ActorId) -> automerge::ActorId {
 fn scalar(value: &Value) -> ScalarValue {
     match value {
         Value::Uint(n) => ScalarValue::Uint(*n),
-        Value::Text(text) => ScalarValue::Str(text.as_str().into()),
+        Value::Text(text) => ScalarValue::Str(text.clone()),
         Value::Bytes(bytes) => ScalarValue::Bytes(bytes.clone()),
     }
 }

@@ -52,7 +52,7 @@ fn a_node_introduces_itself_by_its_own_document_and_orphans_follow() {
     assert_eq!(peer.state.counters()["orphaned"], 2);
     assert_eq!(peer.state.document_count(), 0);
     assert_eq!(peer.receive(&hello), Outcome::Applied { released: 2 });
-    assert_eq!(peer.state.members()[&id(0)].info.as_ref(), Some(&info));
+    assert_eq!(peer.state.members()[&id(0)].info.as_deref(), Some(&info));
     assert_eq!(peer.state.drain_changed(), [DocId::node(&id(0)), other_doc].into());
     assert_eq!(peer.state.orphan_count(), 0);
     peer.persist();

@@ -163,7 +163,7 @@ fn a_member_is_revoked_by_an_issuer_of_its_site_and_an_issuer_only_by_the_author
     for n in [5, 6] {
         a.state.add_member(by_issuer(n), NOW).unwrap();
     }
-    let other = Claims { site: "t".parse().unwrap(), ..chain_with(7, &[Role::Edge], 0).claims().unwrap().clone() };
+    let other = Claims { site: "t".parse().unwrap(), ..(**chain_with(7, &[Role::Edge], 0).claims().unwrap()).clone() };
     a.state.add_member(CertChain::new(vec![Certificate::sign(other, &authority()).unwrap()]), NOW).unwrap();
     for (n, falls) in [(5, true), (0, false), (7, false)] {
         let said = revocation(id(n), u64::from(n), a.state.cut_of(&id(n)));
@@ -172,7 +172,7 @@ fn a_member_is_revoked_by_an_issuer_of_its_site_and_an_issuer_only_by_the_author
     }
     // A document of revocations takes nothing else, and nothing goes.
     let doc = DocId::revocation(&id(5));
-    let key_of = a.state.registers(&doc).unwrap().keys().next().unwrap().clone();
+    let key_of = a.state.registers(&doc).unwrap().keys().next().unwrap().to_string();
     for ops in [vec![(key_of, None)], ops(&[("note", text("x"))]), vec![(keys_of::revocation(b"x"), text("x"))]] {
         assert!(matches!(a.state.write(&Scope::Mesh, doc, ops, NOW), Err(StateError::Invalid { .. })));
     }

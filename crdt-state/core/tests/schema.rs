@@ -80,7 +80,7 @@ fn an_edit_by_this_version_leaves_what_it_does_not_know() {
     let edit = this.state.write(&Scope::Mesh, app_doc(), apply_ops(1, 2, 5), NOW).unwrap();
     assert_eq!(later.receive(&edit), Outcome::Applied { released: 0 });
     let registers = later.state.registers(&app_doc()).unwrap();
-    assert_eq!(registers[&keys_of::spec("colour")][0].value, Value::Text("\"red\"".into()));
+    assert_eq!(registers[&*keys_of::spec("colour")][0].value, Value::Text("\"red\"".into()));
     assert_eq!(registers.get("windows/0").unwrap()[0].value, Value::Text("sunday".into()));
     assert_eq!(later.state.apps()[&app_doc()].manifest.replicas, Some(5));
 }

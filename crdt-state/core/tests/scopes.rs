@@ -13,7 +13,7 @@ use holm_types::{
 
 /// The certificate of node `n`, at `site`.
 fn chain_at(n: u8, site: &str, roles: &[Role]) -> CertChain {
-    let claims = Claims { site: site.parse().unwrap(), ..chain_with(n, roles, 0).claims().unwrap().clone() };
+    let claims = Claims { site: site.parse().unwrap(), ..(**chain_with(n, roles, 0).claims().unwrap()).clone() };
     CertChain::new(vec![Certificate::sign(claims, &authority()).unwrap()])
 }
 

@@ -157,8 +157,14 @@ impl Members {
             member.put_off = false;
             member.interval = interval_of(presence.every_ms, config);
             // One that was never heard has only begun late.
-            if member.presence.replace(presence).is_some() && member.state == Liveness::Dead {
-                member.returned(now);
+            match &mut member.presence {
+                Some(before) => {
+                    **before = presence;
+                    if member.state == Liveness::Dead {
+                        member.returned(now);
+                    }
+                }
+                nothing => *nothing = Some(Box::new(presence)),
             }
         });
         self.set(node, state, now);
@@ -291,7 +297,7 @@ impl Members {
 
     /// The last heartbeat of a node.
     pub fn presence(&self, node: &NodeId) -> Option<&Presence> {
-        self.members.get(node)?.presence.as_ref()
+        self.members.get(node)?.presence.as_deref()
     }
 
     /// How long a node has been dead or gone.

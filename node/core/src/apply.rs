@@ -254,7 +254,7 @@ impl Node {
         for (key, values) in registers {
             let top = values.first().map(|register| &register.value);
             if let (Some(field), Some(Value::Text(json))) = (key.strip_prefix("spec/"), top) {
-                current.fields.insert(field.to_owned(), json.clone());
+                current.fields.insert(field.to_owned(), json.to_string());
             }
         }
         current
@@ -325,7 +325,7 @@ pub(crate) fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(Strin
             )));
         }
         if current.fields.get(field) != Some(json) {
-            ops.push((keys_of::spec(field), Some(Value::Text(json.clone()))));
+            ops.push((keys_of::spec(field), Some(Value::Text(json.into()))));
         }
     }
     for field in current.fields.keys().filter(|field| !wanted.contains_key(*field) && Manifest::knows(field)) {

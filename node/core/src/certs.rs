@@ -129,7 +129,7 @@ impl Node {
     }
 
     fn renewal_due(&self) -> u64 {
-        self.config.chain.claims().map_or(0, Claims::renew_from)
+        self.config.chain.claims().map_or(0, |claims| claims.renew_from())
     }
 
     /// When the clock should be looked at again for the own certificate's sake.

@@ -140,7 +140,7 @@ impl Node {
     /// The claims of a node that joins, without its key and name.
     fn claims_for(&self, now: Now, role: Role, site: Label, validity_s: u64) -> Claims {
         let (not_before, not_after) = term(now.wall.seconds(), validity_s);
-        Claims { site, roles: vec![role], not_before, not_after, ..self.claims.clone() }
+        Claims { site, roles: vec![role], not_before, not_after, ..(*self.claims).clone() }
     }
 
     /// Whom a new node at `site` may ask: first those of its site, and the keepers.

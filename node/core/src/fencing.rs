@@ -83,8 +83,8 @@ impl Node {
         let bytes = guards.encode().map_err(|e| ApiError::Internal(e.to_string()))?;
         let (new, last) = (keys_of::guards(generation), keys_of::guards(last_generation(generation)));
         let keys = self.state.registers(doc).into_iter().flat_map(|registers| registers.keys());
-        let old = keys.filter(|key| key.starts_with(keys_of::GUARDS) && **key != new && **key != last);
-        let mut ops: Vec<_> = old.take(MAX_FORGOTTEN).map(|key| (key.clone(), None)).collect();
+        let old = keys.filter(|key| key.starts_with(keys_of::GUARDS) && **key != *new && **key != *last);
+        let mut ops: Vec<_> = old.take(MAX_FORGOTTEN).map(|key| (key.to_string(), None)).collect();
         ops.push((new, Some(Value::Bytes(bytes))));
         Ok(ops)
     }
@@ -92,7 +92,7 @@ impl Node {
     /// How long leases of the app's last generation may last, and whether this node was one of its guards.
     pub(crate) fn leases_before(&self, app: &AppView) -> Option<(Duration, bool)> {
         let registers = self.state.registers(&app.doc)?;
-        let values = registers.get(&keys_of::guards(last_generation(app.generation)))?;
+        let values = registers.get(&*keys_of::guards(last_generation(app.generation)))?;
         let sets = values.iter().filter_map(|register| match &register.value {
             Value::Bytes(bytes) => GuardSet::decode(bytes).ok(),
             Value::Uint(_) | Value::Text(_) => None,

@@ -46,7 +46,7 @@ impl Node {
     pub(crate) fn describe_self(&mut self, now: Now) -> Result<(), NodeError> {
         let doc = DocId::node(&self.me);
         let cert = Value::Bytes(self.config.chain.encode()?);
-        let info = Value::Text(serde_json::to_string(&self.config.info).unwrap_or_default());
+        let info = Value::Text(serde_json::to_string(&self.config.info).unwrap_or_default().into());
         let current = |key: &str| {
             let registers = self.state.registers(&doc)?;
             Some(registers.get(key)?.first()?.value.clone())

@@ -6,7 +6,7 @@ use holm_types::{
     cert::Claims,
     view::{Liveness, NodeInfo, NodeView},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 impl Node {
     /// Takes note of members that are new, or that say something new of themselves.
@@ -75,12 +75,14 @@ impl Node {
         if heard.is_none() && !self.concerns(&member.claims) {
             return;
         }
-        let unknown = || NodeInfo {
-            labels: BTreeMap::new(),
-            capacity: Default::default(),
-            arch: String::new(),
-            version: String::new(),
-            schema: 0,
+        let unknown = || {
+            Arc::new(NodeInfo {
+                labels: BTreeMap::new(),
+                capacity: Default::default(),
+                arch: String::new(),
+                version: String::new(),
+                schema: 0,
+            })
         };
         let liveness = match *id == self.me {
             true => Liveness::Alive,

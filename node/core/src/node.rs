@@ -20,7 +20,7 @@ use crate::{
 use holm_mesh_core::{beat::Partners, healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
-    Label, Mono, NodeId, Now, Scope, TaskId, TypeError, Wall,
+    Label, Mono, NodeId, Now, Scope, Sorted, TaskId, TypeError, Wall,
     api::Room,
     branch::Branch,
     cert::{CertChain, Claims},
@@ -29,11 +29,11 @@ use holm_types::{
     sometimes,
     view::{Liveness, NodeView, View},
 };
-use litemap::LiteMap;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -62,11 +62,11 @@ pub enum NodeError {
 pub(crate) struct Peer {
     pub(crate) relayed: bool,
     /// What its certificate says: it decides what the peer may be given.
-    pub(crate) claims: Claims,
+    pub(crate) claims: Arc<Claims>,
     /// Rounds that were opened with it and that it has not answered: about a scope, or about all.
-    pub(crate) opened: LiteMap<Option<Scope>, Mono>,
+    pub(crate) opened: Sorted<Option<Scope>, Mono>,
     /// Since when it has been asked for changes of a scope.
-    pub(crate) asked: LiteMap<Scope, Mono>,
+    pub(crate) asked: Sorted<Scope, Mono>,
 }
 
 /// A change of a peer on its way to be verified.
@@ -81,7 +81,7 @@ pub(crate) struct Incoming {
 pub struct Node {
     pub(crate) config: Config,
     pub(crate) me: NodeId,
-    pub(crate) claims: Claims,
+    pub(crate) claims: Arc<Claims>,
     pub(crate) state: State,
     pub(crate) members: Members,
     pub(crate) healer: Healer,

@@ -7,15 +7,12 @@ use crate::{
 };
 use holm_scheduler::{Decision, Usage, acting, coordinator, decide_app, explain};
 use holm_types::{
-    DocId, Label, NodeId, Now, Scope, Slot,
+    DocId, Label, NodeId, Now, Scope, Slot, Sorted,
     api::{ApiError, ApplyParams, Plan, PlanAction, PlannedSlot, SlotRow},
     manifest::{AppType, Manifest, PartitionPolicy},
     view::{AppView, Assignment, SlotView, TaskState, View},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Slots that a plan tells about, and decisions that are tried for it, at most.
 const MAX_PLANNED: usize = 1000;
@@ -102,7 +99,7 @@ fn planned_app(
         manifest: Arc::new(manifest),
         guards: before.map_or_else(Vec::new, |app| app.guards.clone()),
         conflicts: Vec::new(),
-        slots: before.map_or_else(BTreeMap::new, |app| app.slots.clone()),
+        slots: before.map_or_else(Sorted::new, |app| app.slots.clone()),
     }
 }
 
@@ -118,7 +115,7 @@ fn record(view: &mut View, writer: NodeId, decisions: &[Decision]) -> BTreeSet<S
             status: None,
             told_in: Default::default(),
         };
-        app.slots.entry(*slot).or_insert_with(SlotView::default).assignments.push(assignment);
+        app.slots.get_or_insert_with(*slot, SlotView::default).assignments.push(assignment);
         decided.insert(*slot);
     }
     decided

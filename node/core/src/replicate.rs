@@ -11,7 +11,7 @@ use holm_mesh_core::{
 };
 use holm_state::State;
 use holm_types::{
-    ActorId, Digest, DocId, Mono, NodeId, Now, Scope,
+    ActorId, Digest, DocId, Mono, NodeId, Now, Scope, Sorted,
     branch::{Branch, FAN_OUT},
     cert::{CertChain, Claims},
     change::SignedChange,
@@ -19,7 +19,6 @@ use holm_types::{
     sometimes,
     view::Liveness,
 };
-use litemap::LiteMap;
 use rand::{RngExt, seq::IteratorRandom};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -97,7 +96,7 @@ impl Node {
             self.healer.anchor(node);
         }
         let name = claims.name.clone();
-        self.peers.insert(node, Peer { relayed, claims, opened: LiteMap::new(), asked: LiteMap::new() });
+        self.peers.insert(node, Peer { relayed, claims, opened: Sorted::new(), asked: Sorted::new() });
         // It may show an older certificate than is known.
         self.note_renewal(&node);
         self.open_rounds(now.mono, node, out);

@@ -27,7 +27,7 @@ impl Node {
     pub(crate) fn last_said(&self, group: &TasksOf, slot: Slot, epoch: Epoch) -> Option<TaskStatus> {
         let key = keys_of::status(slot, epoch, &self.me);
         let volumes = self.state.volumes(group);
-        let said = volumes.iter().find_map(|doc| self.state.registers(doc)?.get(&key)?.first());
+        let said = volumes.iter().find_map(|doc| self.state.registers(doc)?.get(&*key)?.first());
         match &said?.value {
             Value::Bytes(bytes) => TaskStatus::decode(bytes).ok(),
             Value::Uint(_) | Value::Text(_) => None,

@@ -89,7 +89,7 @@ impl Node {
             ops.push((keys_of::assignment(slot, held.epoch, &self.me), Some(Value::Bytes(bytes))));
         }
         let key = keys_of::status(slot, held.epoch, &self.me);
-        if !registers.contains_key(&key)
+        if !registers.contains_key(&*key)
             && let Some(bytes) = self.own_word(app, slot, held)
         {
             ops.push((key, Some(Value::Bytes(bytes))));
@@ -164,7 +164,7 @@ impl Node {
             slots_of(view, of).all(|(slot, seen)| {
                 let Some(held) = acting(view, app, seen) else { return true };
                 let holds = &held.placement.node;
-                let told = held.status.is_none() || registers.contains_key(&keys_of::status(slot, held.epoch, holds));
+                let told = held.status.is_none() || registers.contains_key(&*keys_of::status(slot, held.epoch, holds));
                 told && stands_in(registers, slot, held.epoch, holds)
             })
         })

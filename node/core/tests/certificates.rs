@@ -464,7 +464,7 @@ fn an_issuer_falls_by_the_authority_alone_and_whom_it_enrolled_stays() {
     assert!(world.linked(1, 4) && world.linked(3, 4) && world.apply(4).is_ok());
     assert_eq!(world.certificate(1, 4)["state"], "valid");
     assert!(world.peers[&1].distrust.voids(&minted) || world.certificate(3, 5)["state"] == "valid");
-    let never_seen = Claims { subject: key(6).node_id(), ..minted.verify(&mesh()).unwrap().clone() };
+    let never_seen = Claims { subject: key(6).node_id(), ..(**minted.verify(&mesh()).unwrap()).clone() };
     let by = Certificate::sign(claims(2, "shop", &[Role::Issuer], 365 * DAY), &authority()).unwrap();
     let never_seen = CertChain::new(vec![Certificate::sign(never_seen, &key(2)).unwrap(), by]);
     assert!(never_seen.verify(&mesh()).is_ok() && world.peers[&1].distrust.voids(&never_seen));

@@ -23,7 +23,7 @@ fn reason(world: &World, app: &str) -> String {
 fn why_no_node_fits() {
     let mut world = World::of(5).at(4, "plant");
     for n in 1..=3 {
-        world.node(n).info.capacity = amounts(1000, 32);
+        world.info(n).capacity = amounts(1000, 32);
     }
     world.becomes(5, Liveness::Dead);
     let asks = "type = \"service\"\n[resources]\nmemory = \"64Mi\"\n[place]\nsite = \"home\"";
@@ -41,7 +41,7 @@ fn every_obstacle_has_its_words() {
     assert_eq!(reason(&world, "web"), "no node fits: 1 node is in another pool");
     let mut world = world.labelled(1, "pool", "gold");
     assert_eq!(reason(&world, "web"), "no node fits: 1 node has another architecture");
-    world.node(1).info.arch = "aarch64".into();
+    world.info(1).arch = "aarch64".into();
     assert_eq!(reason(&world, "web"), "no node fits: 1 node lacks the label tier=a");
     let mut world = world.labelled(1, "tier", "a").with_capacity(1, amounts(0, 0));
     assert_eq!(reason(&world, "web"), "no node fits: 1 node has not said what it has");
@@ -148,7 +148,7 @@ fn a_daemon_speaks_of_its_node() {
     world.becomes(2, Liveness::Dead);
     assert_eq!(told(&world, "agent")[1], (TaskState::Lost, Some("n2".into()), "node n2 is dead".into()));
     world.add_node(3);
-    world.node(3).info.capacity = amounts(100, 1);
+    world.info(3).capacity = amounts(100, 1);
     assert_eq!(told(&world, "agent")[2].2, "node n3 lacks cpu (want 1000m)");
     let row = app_row(&world.view, world.app("agent"));
     assert_eq!((row.desired, row.running, row.state), (2, 1, AppState::Pending));

@@ -101,7 +101,7 @@ impl Mesh {
                 status,
                 told_in: Default::default(),
             };
-            slots.entry(*slot).or_default().assignments.push(assignment);
+            slots.get_or_insert_with(*slot, Default::default).assignments.push(assignment);
         }
         world.view
     }

@@ -68,7 +68,7 @@ fn place_is_obeyed() {
         ("arch = \"aarch64\"", 4),
     ] {
         let mut world = world();
-        world.node(4).info.arch = "aarch64".into();
+        world.info(4).arch = "aarch64".into();
         let world = world.with("web", &format!("{SERVICE}\n[place]\n{place}"));
         assert_eq!(world.decided(), [(0, 1, node)], "{place}");
     }
@@ -121,7 +121,7 @@ fn what_nodes_say_they_have_free_counts_when_it_is_less() {
 fn extended_resources_are_counted_by_name() {
     let mut world = World::of(2).with("ml", "type = \"service\"\nreplicas = 3\n[resources.extended]\ngpu = 1");
     assert_eq!(world.decided(), []);
-    world.node(2).info.capacity.extended.insert("gpu".into(), 2);
+    world.info(2).capacity.extended.insert("gpu".into(), 2);
     assert_eq!(world.decided(), [(0, 1, 2), (1, 1, 2)]);
 }
 

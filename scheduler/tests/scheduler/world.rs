@@ -65,7 +65,7 @@ impl World {
             name: label(&format!("n{n}")),
             site: label("home"),
             roles: Vec::new(),
-            info,
+            info: info.into(),
             described: true,
             liveness: Liveness::Alive,
             life: None,
@@ -75,6 +75,10 @@ impl World {
 
     pub fn node(&mut self, n: u8) -> &mut NodeView {
         self.view.nodes.get_mut(&id(n)).unwrap()
+    }
+
+    pub fn info(&mut self, n: u8) -> &mut NodeInfo {
+        Arc::make_mut(&mut self.node(n).info)
     }
 
     pub fn at(mut self, n: u8, site: &str) -> World {
@@ -88,12 +92,12 @@ impl World {
     }
 
     pub fn labelled(mut self, n: u8, key: &str, value: &str) -> World {
-        self.node(n).info.labels.insert(key.into(), value.into());
+        self.info(n).labels.insert(key.into(), value.into());
         self
     }
 
     pub fn with_capacity(mut self, n: u8, capacity: Amounts) -> World {
-        self.node(n).info.capacity = capacity;
+        self.info(n).capacity = capacity;
         self
     }
 
@@ -142,7 +146,7 @@ impl World {
             guards: Vec::new(),
             template,
             conflicts: Vec::new(),
-            slots: BTreeMap::new(),
+            slots: Default::default(),
         });
         entry.revision += 1;
         entry.template = template;
@@ -163,7 +167,7 @@ impl World {
     }
 
     pub fn slot(&mut self, app: &str, slot: Slot) -> &mut SlotView {
-        self.app_mut(app).slots.entry(slot).or_default()
+        self.app_mut(app).slots.get_or_insert_with(slot, Default::default)
     }
 
     /// Puts an assignment into the documents, for the app's template of now.
@@ -232,7 +236,7 @@ impl World {
             status: None,
             told_in: Incarnation::default(),
         };
-        slots.entry(*slot).or_default().assignments.push(assignment);
+        slots.get_or_insert_with(*slot, Default::default).assignments.push(assignment);
     }
 
     /// Every holder that has not ended says `state`.

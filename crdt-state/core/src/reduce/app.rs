@@ -2,7 +2,7 @@
 
 use crate::registers::{self, Register, Registers};
 use holm_types::{
-    ActorId, DocId, NodeId, Scope,
+    ActorId, DocId, NodeId, Scope, Sorted,
     change::{Value, keys_of},
     fence::GuardSet,
     manifest::Manifest,
@@ -68,14 +68,14 @@ pub(super) fn reduce(
         manifest: Arc::new(manifest),
         guards: guards(registers, generation, bad),
         conflicts,
-        slots: BTreeMap::new(),
+        slots: Sorted::new(),
     })
 }
 
 /// All sets of guards that were written for a generation, each once, in their order: none of them may be
 /// passed over, whichever a merge would prefer.
 fn guards(registers: &Registers, generation: u64, bad: &mut usize) -> Vec<GuardSet> {
-    let values = registers.get(&keys_of::guards(generation)).into_iter().flatten();
+    let values = registers.get(&*keys_of::guards(generation)).into_iter().flatten();
     let mut sets = BTreeSet::new();
     for register in values {
         let set = if let Value::Bytes(bytes) = &register.value { GuardSet::decode(bytes).ok() } else { None };

@@ -21,7 +21,10 @@ use holm_types::{
     manifest::AppType,
     view::{AppView, NodeInfo},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 /// What the reducer reads.
 #[derive(Clone, Copy)]
@@ -36,8 +39,22 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Tasks documents by app, generation and group.
-type Groups = BTreeMap<(DocId, u64, u32), BTreeSet<DocId>>;
+/// App, generation and group of each tasks document.
+#[derive(Debug, Default)]
+struct Groups(BTreeSet<(DocId, u64, u32, DocId)>);
+
+impl Groups {
+    fn of(&self, app: &DocId, generation: u64, group: u32) -> impl Iterator<Item = &DocId> {
+        let of = |doc| (*app, generation, group, doc);
+        self.0.range(of(DocId::FIRST)..=of(DocId::LAST)).map(|(.., doc)| doc)
+    }
+
+    fn of_lives(&self, app: &DocId, generations: RangeInclusive<u64>) -> impl Iterator<Item = &DocId> {
+        let from = (*app, *generations.start(), 0, DocId::FIRST);
+        let to = (*app, *generations.end(), u32::MAX, DocId::LAST);
+        self.0.range(from..=to).map(|(.., doc)| doc)
+    }
+}
 
 /// The reduced views, and what is needed to keep them so.
 #[derive(Debug, Default)]
@@ -78,12 +95,12 @@ impl Views {
 
     /// The tasks documents of all lives of an app.
     pub(crate) fn all_tasks_of(&self, app: &DocId) -> impl Iterator<Item = &DocId> {
-        self.groups.range((*app, 0, 0)..=(*app, u64::MAX, u32::MAX)).flat_map(|(_, docs)| docs)
+        self.groups.of_lives(app, 0..=u64::MAX)
     }
 
     /// The volumes that are held of the same tasks, the latest first.
     pub(crate) fn volumes(&self, of: &TasksOf) -> Vec<&TasksOf> {
-        let docs = self.groups.get(&(of.app, of.generation, of.group)).into_iter().flatten();
+        let docs = self.groups.of(&of.app, of.generation, of.group);
         let mut volumes: Vec<&TasksOf> = docs.filter_map(|doc| self.tasks.get(doc)).collect();
         volumes.retain(|other| other.scope == of.scope);
         volumes.sort_by_key(|other| std::cmp::Reverse(other.volume));
@@ -136,7 +153,7 @@ impl Views {
             }
             (None, registers) => {
                 let of = registers?.get(TASKS_APP)?.iter().find_map(|register| TasksOf::read(&register.value))?;
-                self.groups.entry((of.app, of.generation, of.group)).or_default().insert(*doc);
+                self.groups.0.insert((of.app, of.generation, of.group, *doc));
                 self.tasks.insert(*doc, of.clone());
                 of
             }
@@ -167,21 +184,22 @@ impl Views {
         };
     }
 
+    /// All documents have been read, in their order, which leaves trees half empty: builds them anew.
+    pub(crate) fn settle(&mut self) {
+        self.apps = std::mem::take(&mut self.apps).into_iter().collect();
+        self.tasks = std::mem::take(&mut self.tasks).into_iter().collect();
+        self.groups.0 = std::mem::take(&mut self.groups.0).into_iter().collect();
+    }
+
     /// Nothing is left of a tasks document.
     fn forget_tasks(&mut self, doc: &DocId, of: &TasksOf) {
         self.tasks.remove(doc);
-        let group = (of.app, of.generation, of.group);
-        if let Some(docs) = self.groups.get_mut(&group) {
-            docs.remove(doc);
-            if docs.is_empty() {
-                self.groups.remove(&group);
-            }
-        }
+        self.groups.0.remove(&(of.app, of.generation, of.group, *doc));
     }
 
     fn reduce_all_slots(&mut self, source: Source<'_>, view: &mut AppView) {
         let (app, generation) = (view.doc, view.generation);
-        let docs = self.groups.range((app, generation, 0)..=(app, generation, u32::MAX)).flat_map(|(_, docs)| docs);
+        let docs = self.groups.of_lives(&app, generation..=generation);
         let keys = docs.filter_map(|doc| source.registers(doc)).flat_map(|registers| registers.keys());
         let slots: BTreeSet<Slot> = keys.filter_map(|key| slot_of(key)).collect();
         for slot in slots {
@@ -208,7 +226,7 @@ fn reduce_slot(
         .into_iter()
         .map(|kind| AppView::group_of(kind, slot))
         .collect();
-    let docs = groups.into_iter().filter_map(|group| known.get(&(view.doc, view.generation, group))).flatten();
+    let docs = groups.into_iter().flat_map(|group| known.of(&view.doc, view.generation, group));
     let mut docs: Vec<&DocId> = docs.collect();
     // What a later volume says of a key is the last word.
     docs.sort_by_key(|doc| std::cmp::Reverse(tasks.get(*doc).map_or(0, |of| of.volume)));

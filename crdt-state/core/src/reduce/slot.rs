@@ -31,7 +31,7 @@ pub(super) fn reduce(
             // The key bears the mark of this node: no other node's word counts.
             let said_at = keys_of::status(slot, key.epoch, &placement.node);
             let status = docs.iter().find_map(|registers| {
-                let values = registers.get(&said_at)?;
+                let values = registers.get(&*said_at)?;
                 first(values, bad, |bytes| TaskStatus::decode(bytes).ok())
             });
             let told_in = status.as_ref().map(|(register, _)| register.actor.incarnation()).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) fn reduce(
 
 /// The highest epoch that a document says was given before it began.
 pub fn floor_of(registers: &Registers, slot: Slot) -> Epoch {
-    let values = registers.get(&keys_of::floor(slot)).into_iter().flatten();
+    let values = registers.get(&*keys_of::floor(slot)).into_iter().flatten();
     let floors = values.filter_map(|register| if let Value::Uint(epoch) = register.value { Some(epoch) } else { None });
     floors.max().unwrap_or(0)
 }

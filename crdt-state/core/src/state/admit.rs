@@ -11,7 +11,7 @@ use crate::{
     layout,
     orphans::Want,
     reduce::{self, Source},
-    registers::{self, Register},
+    registers::{self, Values},
     store::Table,
     validate::{self, Ancestry},
     wire,
@@ -21,6 +21,7 @@ use holm_types::{
     cert::CertChain,
     change::{MAX_CHANGE_BYTES, SignedChange, keys_of},
 };
+use smol_str::SmolStr;
 use std::time::Duration;
 
 /// A date this far ahead of this node's clock is counted: one of the two clocks is wrong.
@@ -39,7 +40,7 @@ pub(super) enum Verdict {
 const CUT: &str = "its author was revoked, and this is not among what counts of it";
 
 /// The values of each key that a change wrote.
-type Written = Vec<(String, Vec<Register>)>;
+type Written = Vec<(SmolStr, Values)>;
 
 impl State {
     /// Takes in a change whose signature has been verified ([`crate::verify_batch`]).
@@ -305,7 +306,7 @@ impl State {
             .map(|(_, values)| if values.is_empty() { Ok(None) } else { registers::encode(values).map(Some) })
             .collect::<Result<Vec<_>, StateError>>()?;
         let actor_row = layout::actor_row(&signed.author, &tip)?;
-        let keys: Vec<String> = written.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Vec<SmolStr> = written.iter().map(|(key, _)| key.clone()).collect();
 
         let entity = self.docs.entry(doc).or_insert_with(|| {
             self.ledger.add_document(&signed.scope, 0);
@@ -316,16 +317,12 @@ impl State {
         entity.heads = document.heads().to_vec();
         entity.tips.insert(actor, tip);
         for (key, mut values) in written {
-            if let Some(old) = entity.registers.get(&key)
+            if let (Some(old), Values::More(values)) = (entity.registers.get(&*key), &mut values)
                 && holm_types::sabotaged!("a reduction depends on the order of arrival")
             {
                 values.sort_by_key(|value| !old.contains(value));
             }
-            if values.is_empty() {
-                entity.registers.remove(&key);
-            } else {
-                entity.registers.insert(key, values);
-            }
+            registers::set(&mut entity.registers, key, values);
         }
         let head_row = layout::head_row(entity)?;
         self.authors.insert(actor, signed.author);
@@ -350,7 +347,7 @@ impl State {
         }
     }
 
-    fn reduce(&mut self, signed: &SignedChange, keys: &[String]) {
+    fn reduce(&mut self, signed: &SignedChange, keys: &[SmolStr]) {
         let doc = signed.doc;
         let source = Source { docs: &self.docs, authors: &self.authors };
         let mut bad = 0;
@@ -362,7 +359,7 @@ impl State {
             }
             DocKind::App => self.views.update_app(source, &doc),
             DocKind::Tasks => {
-                let app = self.views.update_tasks(source, &doc, keys.iter().map(String::as_str));
+                let app = self.views.update_tasks(source, &doc, keys.iter().map(SmolStr::as_str));
                 self.changed.extend(app);
             }
             DocKind::Node | DocKind::Revocation | DocKind::Other(_) => {}

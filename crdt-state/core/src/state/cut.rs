@@ -26,6 +26,7 @@ use holm_types::{
     distrust::Distrust,
     revocation::{Cut, Revocation, SignedPart, Signer},
 };
+use smol_str::SmolStr;
 use std::{collections::BTreeSet, sync::Arc};
 
 impl State {
@@ -95,7 +96,7 @@ impl State {
     }
 
     /// Takes in the revocations that a document says, and what follows from them.
-    pub(super) fn hear_revocations(&mut self, doc: &DocId, keys: &[String]) -> Result<(), Refusal> {
+    pub(super) fn hear_revocations(&mut self, doc: &DocId, keys: &[SmolStr]) -> Result<(), Refusal> {
         let mut whole = false;
         for part in self.parts_in(doc, keys) {
             whole |= self.revocations.hear(part);
@@ -103,10 +104,10 @@ impl State {
         if whole { self.enforce() } else { Ok(()) }
     }
 
-    fn parts_in(&self, doc: &DocId, keys: &[String]) -> Vec<SignedPart> {
+    fn parts_in(&self, doc: &DocId, keys: &[SmolStr]) -> Vec<SignedPart> {
         let Some(entity) = self.docs.get(doc) else { return Vec::new() };
         let revocations = keys.iter().filter(|key| key.starts_with(keys_of::REVOCATIONS));
-        let values = revocations.filter_map(|key| entity.registers.get(key)).flatten();
+        let values = revocations.filter_map(|key| entity.registers.get(&**key)).flatten();
         values
             .filter_map(|register| match &register.value {
                 Value::Bytes(bytes) => SignedPart::decode(bytes).ok(),
@@ -117,7 +118,7 @@ impl State {
 
     /// At the start: all that is said, without consequences; these are in the store already.
     pub(super) fn recall_revocations(&mut self) {
-        let docs: Vec<(DocId, Vec<String>)> = self
+        let docs: Vec<(DocId, Vec<SmolStr>)> = self
             .docs
             .iter()
             .filter(|(doc, _)| doc.kind() == DocKind::Revocation)
@@ -184,8 +185,8 @@ impl State {
             let actor = signed.actor().map_err(StateError::from)?;
             self.overlay.put(Table::Changes, layout::change_key(doc, actor, signed.change.seq), None);
         }
-        let keys: BTreeSet<String> =
-            kept.iter().chain(&cut).flat_map(|signed| &signed.change.ops).map(|op| op.key.clone()).collect();
+        let keys: BTreeSet<SmolStr> =
+            kept.iter().chain(&cut).flat_map(|signed| &signed.change.ops).map(|op| SmolStr::from(&op.key)).collect();
         let app = self.views.tasks_of(doc).map(|of| of.app);
         self.rewrite(doc, &kept, &keys)?;
         self.reduce_again(doc, &keys);
@@ -196,7 +197,7 @@ impl State {
     }
 
     /// Makes a document of `kept` alone. `keys` are all that it ever had.
-    fn rewrite(&mut self, doc: &DocId, kept: &[SignedChange], keys: &BTreeSet<String>) -> Result<(), Refusal> {
+    fn rewrite(&mut self, doc: &DocId, kept: &[SignedChange], keys: &BTreeSet<SmolStr>) -> Result<(), Refusal> {
         self.cache.take(doc);
         let Some(old) = self.docs.remove(doc) else { return Ok(()) };
         self.ledger.remove_document(&old.scope, old.bytes);
@@ -206,7 +207,7 @@ impl State {
             let actor = *signed.actor().map_err(StateError::from)?;
             entity.bytes += signed.encode().map_err(StateError::from)?.len() as u64;
             let tip = Tip { seq: signed.change.seq, hash: signed.hash };
-            let last = entity.tips.entry(actor).or_insert(tip);
+            let last = entity.tips.get_or_insert_with(actor, || tip);
             if last.seq < tip.seq {
                 *last = tip;
             }
@@ -220,12 +221,11 @@ impl State {
         }
         for signed in kept {
             for (key, values) in registers::after(Some(&entity.registers), &signed.change)? {
-                entity.registers.insert(key, values);
+                registers::set(&mut entity.registers, key, values);
             }
         }
-        entity.registers.retain(|_, values| !values.is_empty());
         for key in keys {
-            let row = entity.registers.get(key).map(|values| registers::encode(values)).transpose()?;
+            let row = entity.registers.get(&**key).map(|values| registers::encode(values)).transpose()?;
             self.overlay.put(Table::Views, layout::view_key(doc, key), row);
         }
         if kept.is_empty() {
@@ -242,12 +242,12 @@ impl State {
     }
 
     /// The views of a rewritten document.
-    fn reduce_again(&mut self, doc: &DocId, keys: &BTreeSet<String>) {
+    fn reduce_again(&mut self, doc: &DocId, keys: &BTreeSet<SmolStr>) {
         let source = Source { docs: &self.docs, authors: &self.authors };
         match doc.kind() {
             DocKind::App => self.views.update_app(source, doc),
             DocKind::Tasks => {
-                let app = self.views.update_tasks(source, doc, keys.iter().map(String::as_str));
+                let app = self.views.update_tasks(source, doc, keys.iter().map(SmolStr::as_str));
                 self.changed.extend(app);
             }
             DocKind::Node => {

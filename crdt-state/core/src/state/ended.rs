@@ -19,6 +19,7 @@ use crate::{
     store::Table,
 };
 use holm_types::{DocId, DocKind, change::SignedChange, sometimes};
+use smol_str::SmolStr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Collected documents that are remembered, so that what still comes of them is told from what waits for more.
@@ -148,7 +149,7 @@ impl State {
             self.ended.remember(*doc, of);
         }
         let source = Source { docs: &self.docs, authors: &self.authors };
-        let app = self.views.update_tasks(source, doc, entity.registers.keys().map(String::as_str));
+        let app = self.views.update_tasks(source, doc, entity.registers.keys().map(SmolStr::as_str));
         self.changed.extend(app);
         self.counters.add("collected", 1);
         sometimes!("tasks of an app that was removed are collected");

@@ -14,12 +14,13 @@ use crate::{
     overlay::Overlay,
     quarantine::Quarantine,
     reduce::{self, Source, Views},
-    registers,
+    registers::{self, Values},
     revocations::Revocations,
     store::{StoreRead, Table},
     usage::Ledger,
 };
 use holm_types::{ActorId, DocId, DocKind, Incarnation, MeshId, NodeId, cert::CertChain, keys::KeyPair};
+use smol_str::SmolStr;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl State {
@@ -73,26 +74,35 @@ impl State {
 
     fn read_documents(&mut self) -> Result<(), StateError> {
         let State { overlay, docs, authors, digests, ledger, .. } = self;
+        let mut heads = Vec::new();
         overlay.each(Table::Heads, b"", |key, row| {
             let (doc, _) = layout::split_doc("heads", key)?;
             let entity = layout::read_head(&doc, row)?;
             digests.set(&entity.scope, &doc, entity.digest(&doc));
             ledger.add_document(&entity.scope, entity.bytes);
-            docs.insert(doc, entity);
+            heads.push((doc, entity));
             Ok::<(), StateError>(())
         })?;
+        // Made at once, the tree has no room to spare.
+        *docs = heads.into_iter().collect();
         overlay.each(Table::Actors, b"", |key, row| {
             let (doc, actor, node, tip) = layout::read_actor(key, row)?;
             entity(docs, "actors", &doc)?.tips.insert(actor, tip);
             authors.insert(actor, node);
             Ok::<(), StateError>(())
         })?;
+        let (mut of, mut registers) = (DocId::FIRST, Vec::new());
         overlay.each(Table::Views, b"", |key, row| {
             let (doc, name) = layout::read_view_key(key)?;
             let values = registers::decode(row).map_err(|e| layout::corrupt("views", &doc, &e.to_string()))?;
-            entity(docs, "views", &doc)?.registers.insert(name.to_owned(), values);
+            if doc != of {
+                complete(docs, &of, &mut registers)?;
+                of = doc;
+            }
+            registers.push((name.into(), values));
             Ok::<(), StateError>(())
-        })
+        })?;
+        complete(docs, &of, &mut registers)
     }
 
     fn read_members(&mut self) -> Result<(), StateError> {
@@ -115,11 +125,12 @@ impl State {
             match doc.kind() {
                 DocKind::App => self.views.update_app(source, doc),
                 DocKind::Tasks => {
-                    self.views.update_tasks(source, doc, entity.registers.keys().map(String::as_str));
+                    self.views.update_tasks(source, doc, entity.registers.keys().map(SmolStr::as_str));
                 }
                 DocKind::Node | DocKind::Revocation | DocKind::Other(_) => {}
             }
         }
+        self.views.settle();
         self.counters.add("bad_views", bad + self.views.take_bad());
         let apps: Vec<DocId> = self.views.apps().keys().copied().collect();
         apps.iter().for_each(|app| self.note_digest(app));
@@ -134,6 +145,18 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// What a document says has been read.
+fn complete(
+    docs: &mut BTreeMap<DocId, Entity>,
+    doc: &DocId,
+    registers: &mut Vec<(SmolStr, Values)>,
+) -> Result<(), StateError> {
+    if !registers.is_empty() {
+        entity(docs, "views", doc)?.registers = registers.drain(..).collect();
+    }
+    Ok(())
 }
 
 fn entity<'a>(

@@ -93,7 +93,7 @@ impl State {
             return Ok(());
         };
         let key = keys_of::introduction(&self.me);
-        let said = self.docs.get(doc).and_then(|entity| entity.registers.get(&key)?.first());
+        let said = self.docs.get(doc).and_then(|entity| entity.registers.get(&*key)?.first());
         let signer = |chain: &CertChain| chain.issuer().map(|issuer| issuer.subject);
         let stands = said.is_some_and(|register| match &register.value {
             // Should the issuer of the one that was shown fall, that of the present one may not.
@@ -160,7 +160,7 @@ fn compose(
     now: Wall,
     history: History<'_>,
 ) -> Result<WireChange, StateError> {
-    let has_value = |key: &String| entity.is_some_and(|entity| entity.registers.contains_key(key));
+    let has_value = |key: &String| entity.is_some_and(|entity| entity.registers.contains_key(&**key));
     ops.retain(|(key, value)| value.is_some() || has_value(key));
     let basis = basis(document, entity, actor, &ops, history).map_err(|refusal| invalid(doc, refusal))?;
     let mut ops: Vec<_> = ops.into_iter().zip(basis.preds).collect();
@@ -205,7 +205,7 @@ fn basis(
 ) -> Result<Basis, Refusal> {
     let Some(entity) = entity else { return Ok(Basis { deps: Vec::new(), preds: vec![Vec::new(); ops.len()] }) };
     let visible = |key: &String| {
-        let values = entity.registers.get(key).into_iter().flatten();
+        let values = entity.registers.get(&**key).into_iter().flatten();
         values.rev().map(|register| (register.counter, register.actor)).collect::<Vec<_>>()
     };
     let preds: Vec<Vec<_>> = ops.iter().map(|(key, _)| visible(key)).collect();

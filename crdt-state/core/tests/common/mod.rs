@@ -11,7 +11,6 @@ use holm_types::{
     manifest::{Format, Manifest},
     view::{AppView, Placement, TaskState, TaskStatus},
 };
-use std::collections::BTreeMap;
 
 pub const NOW: Wall = Wall(1_790_000_000_000);
 
@@ -126,7 +125,11 @@ impl Peer {
                 "{:?}",
                 s.apps()
                     .values()
-                    .map(|app| if app.live { app.clone() } else { AppView { slots: BTreeMap::new(), ..app.clone() } })
+                    .map(|app| if app.live {
+                        app.clone()
+                    } else {
+                        AppView { slots: Default::default(), ..app.clone() }
+                    })
                     .collect::<Vec<_>>()
             ),
         }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) state: Liveness,
-    pub(super) presence: Option<Presence>,
+    pub(super) presence: Option<Box<Presence>>,
     pub(super) heard_at: Mono,
     /// Between its heartbeats to everybody.
     pub(super) interval: Duration,

@@ -71,7 +71,7 @@ impl Authority {
     /// A chain of two: the authority certified `issuer`, and that `subject`.
     pub fn chain_by(&self, issuer: &KeyPair, subject: NodeId) -> CertChain {
         let plain = self.chain(issuer.node_id()).claims().unwrap().clone();
-        let by = Certificate::sign(Claims { roles: vec![Role::Issuer], ..plain }, &self.key).unwrap();
+        let by = Certificate::sign(Claims { roles: vec![Role::Issuer], ..(*plain).clone() }, &self.key).unwrap();
         let own = Certificate::sign(self.chain(subject).claims().unwrap().clone(), issuer).unwrap();
         CertChain::new(vec![own, by])
     }

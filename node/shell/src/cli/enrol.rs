@@ -18,7 +18,7 @@ use holm_types::{
     keys::KeyPair,
     token::Token,
 };
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc, time::Duration};
 
 const TEN_YEARS_S: u64 = 10 * 365 * 86_400;
 
@@ -155,7 +155,7 @@ async fn enrol(
     name: &Label,
     label: Vec<(String, String)>,
     timeout: Duration,
-) -> Result<(Claims, bool)> {
+) -> Result<(Arc<Claims>, bool)> {
     let dir = &context.data_dir;
     let (key, reused) = dir.identity_or_new()?;
     let enrolment = holm_mesh_net::enrol(&key, token, name, timeout).await.map_err(|error| match error {
