@@ -16,7 +16,7 @@ use holm_types::{
     manifest::{Amounts, AppType, Period},
     view::{AppView, Assignment, Liveness, NodeView, SlotView, TaskState, TaskStatus, View},
 };
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 /// Different obstacles that one reason lists, at most.
 const MAX_OBSTACLES: usize = 6;
@@ -101,7 +101,8 @@ struct Narrator<'a> {
     view: &'a View,
     app: &'a AppView,
     cx: &'a Context<'a>,
-    usage: Usage,
+    /// Counted when it is needed: most slots are placed.
+    usage: OnceCell<Usage>,
     request: Amounts,
     /// Slots held on live nodes.
     active: usize,
@@ -111,9 +112,8 @@ struct Narrator<'a> {
 
 impl<'a> Narrator<'a> {
     fn new(view: &'a View, app: &'a AppView, cx: &'a Context<'a>, active: usize) -> Narrator<'a> {
-        let usage = Usage::new(view, cx.free);
         let request = app.manifest.resources.amounts();
-        Narrator { view, app, cx, usage, request, active, common: None }
+        Narrator { view, app, cx, usage: OnceCell::new(), request, active, common: None }
     }
 
     fn row(&mut self, wanted: &Wanted<'_>, standing: &Standing<'_>) -> SlotRow {
@@ -211,8 +211,9 @@ impl<'a> Narrator<'a> {
     }
 
     fn misfit(&self, node: &NodeView, seen: Option<&SlotView>) -> Option<Misfit> {
+        let usage = || self.usage.get_or_init(|| Usage::new(self.view, self.cx.free));
         filter::unschedulable(node, self.app)
-            .or_else(|| filter::no_room(&self.usage, node, &self.request, false))
+            .or_else(|| filter::no_room(usage(), node, &self.request, false))
             .or_else(|| filter::refused(self.cx, self.app, seen, node, &self.request))
     }
 
