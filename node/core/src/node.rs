@@ -120,7 +120,7 @@ pub struct Node {
     pub(crate) started: Mono,
     pub(crate) deciding: Pace,
     pub(crate) status_flush: Pace,
-    pub(crate) local_dirty: bool,
+    pub(crate) reconciling: Pace,
     pub(crate) merging: Merging,
     pub(crate) guard: Guard,
     pub(crate) holder: Holder,
@@ -194,7 +194,7 @@ impl Node {
             started: now.mono,
             deciding: Pace::new(DECIDE_GAP),
             status_flush: Pace::new(STATUS_GAP),
-            local_dirty: true,
+            reconciling: Pace::new(Duration::ZERO),
             merging: Merging::default(),
             guard: Guard::new(lease::clock(now)),
             holder: Holder::new(config.seed ^ 0x6c65_6173),
@@ -224,6 +224,7 @@ impl Node {
         node.adopt(found, now, out);
         out.extend(node.topics.all().into_iter().map(Effect::Subscribe));
         node.deciding.request(now.mono);
+        node.reconciling.request(now.mono);
         node.settle(now, out);
         Ok(node)
     }
@@ -335,7 +336,6 @@ impl Node {
 
     /// When to call [`Node::settle`] again at the latest.
     pub fn next_deadline(&self) -> Option<Mono> {
-        let local = self.local_dirty.then_some(self.started);
         [
             self.members.deadline(),
             self.healer.deadline(),
@@ -351,7 +351,7 @@ impl Node {
             self.volumes.deadline(),
             self.resume_deadline(),
             self.renewal_deadline(),
-            local,
+            self.reconciling.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -368,7 +368,7 @@ impl Node {
         self.tell_conflicts(now.wall, &changed, out);
         self.watch_budget(now.wall, &changed, out);
         self.note_volumes(&changed);
-        self.local_dirty = true;
+        self.reconciling.request(now.mono);
         self.deciding.request(now.mono);
     }
 
@@ -378,7 +378,7 @@ impl Node {
         if changes.is_empty() {
             return;
         }
-        self.local_dirty = true;
+        self.reconciling.request(now.mono);
         self.watched.stale = true;
         self.deciding.request(now.mono);
         for (node, liveness) in changes {

@@ -24,6 +24,8 @@ use std::{
 /// Two runs of the scheduler are so far apart at least, and so much more for each app that is known.
 pub(crate) const DECIDE_GAP: Duration = Duration::from_millis(25);
 const DECIDE_GAP_OF_APP: Duration = Duration::from_micros(15);
+/// Of so many known apps the looks at what should run here are a millisecond further apart: each looks at all of them.
+const APPS_OF_A_MS: u64 = 500;
 /// Decisions in one run of the scheduler, at most.
 const BUDGET: usize = 512;
 /// How long the document of a node that holds a slot is waited for.
@@ -113,9 +115,11 @@ impl Node {
 
     /// Starts, stops and refuses tasks so that what runs here is what should run here.
     pub(crate) fn reconcile(&mut self, now: Now, out: &mut Vec<Effect>) {
-        if !std::mem::take(&mut self.local_dirty) {
+        if !self.reconciling.take(now.mono) {
             return;
         }
+        let apps = u64::try_from(self.state.apps().len()).unwrap_or(u64::MAX);
+        self.reconciling.set_gap(Duration::from_millis(apps / APPS_OF_A_MS));
         self.refresh_guards();
         self.say_again(now);
         let mut running = self.tasks.running.clone();

@@ -99,7 +99,7 @@ impl Node {
         sometimes!("a node hears of a revocation");
         // Whoever fell or came back with it is among the members that changed.
         self.note_members(now.mono);
-        self.local_dirty = true;
+        self.reconciling.request(now.mono);
         self.deciding.request(now.mono);
         if self.is_revoked() && !self.reads_only {
             out.push(self.event(now.wall, EventKind::Revoked, None, None, "this node itself: it only reads"));

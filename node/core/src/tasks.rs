@@ -267,7 +267,7 @@ impl Node {
             }
             RunnerInput::Unable { id, reason } => self.on_unable(now, &id, &reason, out),
         }
-        self.local_dirty = true;
+        self.reconciling.request(now.mono);
     }
 
     /// This host cannot start a task: that is a refusal, and no attempt of the task.
@@ -359,7 +359,7 @@ impl Node {
             self.write_group(&group, ops, now);
         }
         self.tasks.forget_ended();
-        self.local_dirty = true;
+        self.reconciling.request(now.mono);
     }
 
     /// Writes to the latest volume of a tasks document.
