@@ -20,6 +20,7 @@ pub const ALL: &[&str] = &[
     "a node that is held for dead speaks",
     "a roll call is answered",
     "an overdue node speaks before it is held for dead",
+    "changes come together",
     "a found task is not known",
     "a running task is adopted",
     "a task is found that was being stopped",

@@ -35,6 +35,7 @@ mod incarnation;
 pub mod keys;
 pub mod manifest;
 pub mod marks;
+pub mod parcel;
 pub mod presence;
 mod reach;
 pub mod revocation;

@@ -9,8 +9,9 @@ use holm_state::Outcome;
 use holm_types::{
     DocId, Label, Mono, NodeId, Now, Scope,
     cert::CertChain,
-    change::{SignedChange, Value, keys_of},
+    change::{Value, keys_of},
     event::EventKind,
+    parcel,
     presence::{MAX_ADDRESSES, Presence},
     sometimes,
     view::Liveness,
@@ -37,7 +38,7 @@ impl Node {
     ) -> Result<(), holm_state::StateError> {
         let change = self.state.write(scope, doc, ops, now.wall)?;
         if let Ok(bytes) = change.encode() {
-            self.journal.after_persist(Effect::Publish { topic: self.topics.of(scope), bytes });
+            self.journal.publish(self.topics.of(scope), bytes);
         }
         Ok(())
     }
@@ -104,12 +105,21 @@ impl Node {
         match self.topics.carries(topic) {
             Some(Carries::Presence(site)) => self.on_presence(now, source, Some(site), bytes),
             Some(Carries::PresenceToAll) => self.on_presence(now, source, None, bytes),
-            Some(Carries::Changes(scope)) => match SignedChange::decode(bytes) {
-                Ok(change) if change.scope == scope => self.enqueue(Incoming { change, repair_from: None }),
-                Ok(_) => self.count("gossip_of_another_scope"),
-                Err(_) => self.count("gossip_malformed"),
-            },
+            Some(Carries::Changes(scope)) => self.on_parcel(&scope, bytes),
             None => self.count("gossip_unknown_topic"),
+        }
+    }
+
+    fn on_parcel(&mut self, scope: &Scope, bytes: &[u8]) {
+        let Ok(changes) = parcel::unpack(bytes) else { return self.count("gossip_malformed") };
+        if changes.len() > 1 {
+            sometimes!("changes come together");
+        }
+        for change in changes {
+            match change.scope == *scope {
+                true => self.enqueue(Incoming { change, repair_from: None }),
+                false => self.count("gossip_of_another_scope"),
+            }
         }
     }
 

@@ -3,12 +3,15 @@
 
 use crate::Effect;
 use holm_state::State;
-use std::collections::VecDeque;
+use holm_types::parcel;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Effects that wait for the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     gathering: Vec<Effect>,
+    /// Changes to be published, by topic: those of a batch travel together.
+    changes: BTreeMap<String, Vec<Vec<u8>>>,
     in_flight: VecDeque<Vec<Effect>>,
 }
 
@@ -18,13 +21,23 @@ impl Journal {
         self.gathering.push(effect);
     }
 
+    /// An encoded change is published when everything written so far is durable.
+    pub(crate) fn publish(&mut self, topic: String, change: Vec<u8>) {
+        self.changes.entry(topic).or_default().push(change);
+    }
+
     /// Sends the gathered writes to the disk, unless a batch is in flight: then they wait for
     /// it and share the next one.
     pub(crate) fn seal(&mut self, state: &mut State, out: &mut Vec<Effect>) {
         if !self.in_flight.is_empty() {
             return;
         }
-        let waiting = std::mem::take(&mut self.gathering);
+        let mut waiting = Vec::new();
+        for (topic, changes) in std::mem::take(&mut self.changes) {
+            let parcels = parcel::pack(changes).into_iter();
+            waiting.extend(parcels.map(|bytes| Effect::Publish { topic: topic.clone(), bytes }));
+        }
+        waiting.append(&mut self.gathering);
         match state.take_batch() {
             Some(batch) => {
                 self.in_flight.push_back(waiting);

@@ -3,8 +3,8 @@
 use crate::{ALONE, MOST, alloc, busy_mesh, mutate::hostile, number};
 use holm_mesh_core::{beat::Beat, lease, repair};
 use holm_types::{
-    cert::CertChain, change::SignedChange, keys::KeyPair, manifest::Format, manifest::Manifest, presence::Presence,
-    token::Token, view::TaskStatus,
+    cert::CertChain, change::SignedChange, keys::KeyPair, manifest::Format, manifest::Manifest, parcel,
+    presence::Presence, token::Token, view::TaskStatus,
 };
 use rand::{SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
@@ -17,9 +17,9 @@ fn no_decoder_panics_or_asks_for_much() {
     let mesh = busy_mesh();
     let mut honest: Vec<Vec<u8>> =
         mesh.frames.iter().cloned().chain(mesh.gossip.iter().map(|(_, b)| b.clone())).collect();
-    let statuses: Vec<Vec<u8>> =
-        honest.iter().filter_map(|bytes| SignedChange::decode(bytes).ok()).flat_map(values).collect();
-    honest.extend(statuses);
+    let changes: Vec<SignedChange> = honest.iter().filter_map(|bytes| parcel::unpack(bytes).ok()).flatten().collect();
+    honest.extend(parcel::pack(changes.iter().take(20).filter_map(|change| change.encode().ok()).collect()));
+    honest.extend(changes.into_iter().flat_map(values));
     honest.push(chain());
     let manifest =
         "name = 'web'\ntype = 'service'\nreplicas = 4\n[run.process]\ncommand = ['/bin/sleep', '9']\n[env]\nA = 'b'\n";
@@ -29,6 +29,7 @@ fn no_decoder_panics_or_asks_for_much() {
         let before = alloc::held();
         alloc::begin();
         let _ = SignedChange::decode(&bytes);
+        let _ = parcel::unpack(&bytes);
         let _ = CertChain::decode(&bytes);
         let _ = Presence::decode(&bytes);
         let _ = TaskStatus::decode(&bytes);
