@@ -81,14 +81,6 @@ impl<K: Ord, V> Sorted<K, V> {
         self.find(key).ok().map(|place| &self.0[place].1)
     }
 
-    /// The value of a key, to be changed.
-    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
-        self.find(key).ok().map(|place| &mut self.0[place].1)
-    }
-
     /// Whether it has a value.
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
