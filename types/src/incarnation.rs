@@ -18,6 +18,8 @@ pub struct Incarnation(pub u64);
 
 /// Bits of the random part.
 const RANDOM_BITS: u32 = 22;
+/// A week: what lies between a life that said nothing that is kept and the last one that did, at most.
+const SILENT: u64 = 7 * 86_400 * 1024;
 const MAX_COUNT: u64 = u64::MAX >> RANDOM_BITS;
 const MAX_RANDOM: u64 = (1 << RANDOM_BITS) - 1;
 
@@ -43,6 +45,19 @@ impl Incarnation {
     #[must_use]
     pub fn beyond(self, other: Incarnation) -> Incarnation {
         Incarnation::new(other.count() + 1, self.random())
+    }
+
+    /// As [`Incarnation::beyond`], for a node that learns what it has said from others, and so perhaps not all: it goes on beyond
+    /// every life that it can have had without a word that is kept ([`Incarnation::is_far_beyond`]).
+    #[must_use]
+    pub fn well_beyond(self, other: Incarnation) -> Incarnation {
+        Incarnation::new(other.count().saturating_add(2 * SILENT), self.random())
+    }
+
+    /// Whether this life began so long after `other` that it must leave a word, if `other` was the last that did: with its
+    /// clock put back and its disk lost, the node would have no way to know that it was heard as this one.
+    pub fn is_far_beyond(self, other: Incarnation) -> bool {
+        self.count() > other.count().saturating_add(SILENT)
     }
 
     fn count(self) -> u64 {
@@ -98,6 +113,19 @@ mod tests {
         let last = Incarnation::begin(None, Wall(NOON.0 - 400), 0);
         let first = Incarnation::begin(last, NOON, u32::MAX);
         assert!(Incarnation::begin(last, NOON.after(std::time::Duration::from_millis(2)), 0) > first);
+    }
+
+    #[test]
+    fn who_learns_its_words_from_others_goes_beyond_the_lives_that_left_none() {
+        let said = Incarnation::begin(None, NOON, 1).unwrap();
+        let week = std::time::Duration::from_secs(7 * 86_400);
+        let silent = Incarnation::begin(Some(said), NOON.after(week), 2).unwrap();
+        assert!(!silent.is_far_beyond(said), "it may say nothing");
+        let now = Incarnation::begin(None, Wall(0), 3).unwrap();
+        assert!(now.beyond(said) < silent, "which is why that is not enough");
+        assert!(now.well_beyond(said) > silent);
+        let later = Incarnation::begin(Some(said), NOON.after(week * 2), 2).unwrap();
+        assert!(later.is_far_beyond(said) && now.well_beyond(said).is_far_beyond(said));
     }
 
     #[test]

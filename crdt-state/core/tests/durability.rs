@@ -6,6 +6,7 @@ use common::*;
 use holm_state::{MAX_LOADED_DOCUMENTS, Outcome, State, StoreWrite};
 use holm_types::{DocId, Incarnation, Scope};
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn doc(n: u32) -> DocId {
     let mut id = app_doc();
@@ -87,6 +88,28 @@ fn a_node_whose_disk_was_rolled_back_goes_on_as_another_incarnation() {
     assert_eq!(other.receive(&third), Outcome::Applied { released: 0 });
     me.persist();
     assert!(me.reopen().state.incarnation() > fresh, "and it never goes back");
+}
+
+#[test]
+fn a_node_that_lost_its_disk_goes_beyond_the_lives_of_which_no_word_is_kept() {
+    let day = Duration::from_secs(86_400);
+    let life = |last, after| Incarnation::begin(last, NOW.after(after), 1).unwrap();
+    let first = life(None, Duration::ZERO);
+    let open = |incarnation| {
+        let mut state = State::open(mesh(), key(0), incarnation, Box::new(holm_state::MemStore::new())).unwrap();
+        state.add_member(chain(0), NOW).unwrap();
+        state
+    };
+    let said = open(first).write(&Scope::Mesh, doc(0), ops(&[("k", uint(1))]), NOW).unwrap();
+    // Its date was ahead for a life in which it only spoke, and is right again.
+    let silent = life(Some(first), day * 6);
+    assert!(!silent.is_far_beyond(first));
+    let mut me = open(life(None, day));
+    assert!(me.incarnation() > first && me.incarnation() < silent);
+    assert_eq!(me.wrote_as(&doc(0)), None);
+    assert!(matches!(me.apply(said, NOW), Outcome::Applied { .. }));
+    assert!(me.incarnation() > silent, "those that heard it hear it again");
+    assert_eq!(me.wrote_as(&doc(0)), Some(first));
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Node {
         Ok(())
     }
 
-    /// Keeps this node's own document in step with what it is.
+    /// Keeps this node's own document in step with what it is, and with the life that it is in.
     pub(crate) fn describe_self(&mut self, now: Now) -> Result<(), NodeError> {
         let doc = DocId::node(&self.me);
         let cert = Value::Bytes(self.config.chain.encode()?);
@@ -52,10 +52,14 @@ impl Node {
             let registers = self.state.registers(&doc)?;
             Some(registers.get(key)?.first()?.value.clone())
         };
+        let unknown = self.state.wrote_as(&doc).is_some_and(|last| self.state.incarnation().is_far_beyond(last));
+        if unknown {
+            sometimes!("a life that began long after the last leaves a word");
+        }
         let wanted = [(keys_of::CERT, cert), (keys_of::INFO, info)];
         let ops: Vec<_> = wanted
             .into_iter()
-            .filter(|(key, value)| current(key).as_ref() != Some(value))
+            .filter(|(key, value)| current(key).as_ref() != Some(value) || (unknown && *key == keys_of::INFO))
             .map(|(key, value)| (key.to_owned(), Some(value)))
             .collect();
         match self.state.add_member(self.config.chain.clone(), now.wall) {
@@ -209,6 +213,7 @@ impl Node {
     pub(crate) fn on_verified(&mut self, now: Now, verdicts: &[bool], out: &mut Vec<Effect>) {
         let Some(batch) = self.verifying.pop_front() else { return };
         let mut merged: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let life = self.state.incarnation();
         for (incoming, good) in batch.into_iter().zip(verdicts) {
             let from = incoming.repair_from;
             if !good {
@@ -231,6 +236,9 @@ impl Node {
                     out.push(event);
                 }
             }
+        }
+        if self.state.incarnation() != life && self.describe_self(now).is_err() {
+            self.count("writes_failed");
         }
         if !merged.is_empty() {
             self.merging.hold(now.mono, MERGE_GOES_ON);

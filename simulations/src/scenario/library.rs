@@ -6,6 +6,7 @@ use crate::SimError;
 /// Name and text of each, in the order of names.
 pub const LIBRARY: &[(&str, &str)] = &[
     ("agents_die_while_tasks_stop", include_str!("../../scenarios/agents_die_while_tasks_stop.toml")),
+    ("clock_ahead_then_wiped", include_str!("../../scenarios/clock_ahead_then_wiped.toml")),
     ("clock_a_year_off", include_str!("../../scenarios/clock_a_year_off.toml")),
     ("cloud_lost_for_a_day", include_str!("../../scenarios/cloud_lost_for_a_day.toml")),
     ("crash_loop", include_str!("../../scenarios/crash_loop.toml")),

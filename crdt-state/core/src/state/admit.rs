@@ -143,14 +143,14 @@ impl State {
     }
 
     /// A change of this node's that it did not know: its store is older than what it has said.
-    /// Its present incarnation may have been used before, so it goes on to the next one.
+    /// Its present incarnation may have been used before, or a later one that left no word, so it goes on beyond those.
     fn notice_own(&mut self, change: &SignedChange) {
         let Some(theirs) = change.change.actors.first().filter(|_| change.author == self.me) else { return };
-        let later = theirs.incarnation() >= self.actor.incarnation();
-        if later && !holm_types::sabotaged!("a restored disk counts on from what it knows") {
+        let near = !self.actor.incarnation().is_far_beyond(theirs.incarnation());
+        if near && !holm_types::sabotaged!("a restored disk counts on from what it knows") {
             holm_types::sometimes!("a node hears changes of its own that it had lost");
             self.counters.add("own_actor_returned", 1);
-            self.begin_incarnation(self.actor.incarnation().beyond(theirs.incarnation()));
+            self.begin_incarnation(self.actor.incarnation().well_beyond(theirs.incarnation()));
         }
     }
 

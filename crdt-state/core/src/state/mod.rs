@@ -178,6 +178,12 @@ impl State {
         self.actor.incarnation()
     }
 
+    /// The last life in which this node wrote into a document, as far as it knows.
+    pub fn wrote_as(&self, doc: &DocId) -> Option<Incarnation> {
+        let own = |actor: &&ActorId| self.authors.get(*actor) == Some(&self.me);
+        self.docs.get(doc)?.tips.keys().filter(own).map(|actor| actor.incarnation()).max()
+    }
+
     /// Keeps or deletes a small thing of this node alone. With `sync` it is durable with the
     /// next batch; otherwise it may be lost in a crash.
     pub fn local_put(&mut self, key: &str, value: Option<Vec<u8>>, sync: bool) {
