@@ -220,7 +220,7 @@ fn slots(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
         let runners = runners(hosts, &visible, name);
         let wanted = wanted(hosts, app, &visible);
         for (slot, expected) in &wanted {
-            let there = runners.get(slot).map_or(0, Vec::len);
+            let there = counted(runners.get(slot), *expected, core, &view, app);
             let settled = is_settled(app, &view, *slot, there, runners.len());
             if there != *expected && !settled && !(there == 0 && is_out_of_reach(hosts, app, &visible)) {
                 let on: Vec<&Host> = runners.get(slot).into_iter().flatten().map(|(host, _)| &hosts[*host]).collect();
@@ -233,6 +233,26 @@ fn slots(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
             found.push((Invariant::NoOrphans, hosts, format!("slot {slot} of {name} is not wanted, and runs")));
         }
     }
+}
+
+/// How many runners of a slot the core answers for. What a host in lasting trouble runs beside the holder that the core knows
+/// is not the core's doing: it may not have heard a word for a minute.
+fn counted(
+    there: Option<&Vec<(usize, &Process)>>,
+    expected: usize,
+    core: &[usize],
+    view: &View,
+    app: &AppView,
+) -> usize {
+    let there = there.map_or(&[][..], Vec::as_slice);
+    if there.len() <= expected {
+        return there.len();
+    }
+    let holds = |process: &Process| {
+        let holder = app.slots.get(&process.slot()).and_then(|slot| acting(view, app, slot));
+        holder.is_some_and(|holder| app.task_id(process.slot(), holder) == process.task.id)
+    };
+    there.iter().filter(|(host, process)| core.contains(host) || holds(process)).count()
 }
 
 /// What is known of the last task that a slot was given to, and what those that run it miss of each other.
