@@ -1,10 +1,15 @@
 //! The program as a user types it: a failure is found, replayed with the command that it prints, and shrunk.
 
 use holm_simulations::{Options, Scenario};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 use std::{
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 /// A fault that cannot do anything (nobody here is behind a NAT) among three that can: the run has to fail, and the
@@ -142,6 +147,33 @@ fn an_end_in_time_is_kept_and_the_first_failure_stops_a_run_without_end() {
     assert!(json(&soak)["runs"].as_u64().expect("a number") < 100);
     let soak = run(folder.path(), &["run", "split_plant", "--seeds", "0..", "--for", "500ms", "--jobs", "1"]);
     assert_eq!(exit(&soak), 0, "{}", text(&soak));
+}
+
+#[test]
+fn a_run_without_end_that_is_interrupted_tells_what_it_found() {
+    let folder = folder();
+    let child = Command::new(env!("CARGO_BIN_EXE_holm-sim"))
+        .args(["run", "two_nodes_lose_each_other", "--seeds", "0..", "--jobs", "1", "-o", "json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("holm-sim runs");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !runs(child.id()) {
+        assert!(Instant::now() < deadline, "it never begins");
+        std::thread::yield_now();
+    }
+    let pid = i32::try_from(child.id()).expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGINT).expect("a signal");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(exit(&output), 0, "{}", text(&output));
+    let told = json(&output);
+    assert!(told["runs"].is_u64() && told["failed"] == 0, "{told}");
+}
+
+/// Whether it has begun a run: it has a second thread, and listens for Ctrl-C since before.
+fn runs(process: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod args;
 mod cpu;
 mod folder;
+mod interrupt;
 mod lab;
 mod layer;
 mod out;

@@ -2,14 +2,14 @@
 
 use crate::{
     args::{Output, RunArgs},
-    folder, out,
+    folder, interrupt, out,
     pool::{self, Done, Job},
     progress::Progress,
     subject::{Subject, Usage},
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use holm_simulations::report::{self, Campaign};
-use std::{ops::ControlFlow, path::Path, time::Duration};
+use std::{ops::ControlFlow, path::Path, sync::atomic::Ordering, time::Duration};
 
 /// One run in so many is done twice.
 const TWICE: u64 = 100;
@@ -22,13 +22,14 @@ pub fn run(args: &RunArgs, output: Output) -> Result<bool> {
     let threads = args.jobs.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from);
     let all = all_runs(args, &subjects);
     let mut progress = Progress::start();
+    let interrupted = interrupt::first().context("cannot listen for Ctrl-C")?;
     pool::run_all(threads, jobs(args, &subjects), |done| {
         if let Some(Done { plan, outcome, cpu, twice }) = done {
             campaign.add(plan, outcome, cpu, twice);
         }
         let elapsed = progress.elapsed();
         progress.show(|| line(&campaign, all, elapsed));
-        let over = args.time.is_some_and(|time| elapsed >= time);
+        let over = args.time.is_some_and(|time| elapsed >= time) || interrupted.load(Ordering::Relaxed);
         if over || args.fail_fast && !campaign.passed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     progress.clear();
