@@ -127,7 +127,7 @@ fn open_store(path: &Path) -> Result<(RocksStore, Incarnation), Failure> {
     let incarnation = Incarnation::begin(last, environment::wall(), random)
         .context("the database says that this node was started 4 billion times: enrol it anew")?;
     let row = (Table::Local, INCARNATION_KEY.to_vec(), Some(incarnation.0.to_be_bytes().to_vec()));
-    store.write(&Batch { puts: vec![row], sync: true }).and_then(|()| store.sync()).map_err(failed)?;
+    store.write(&Batch { puts: vec![row], sync: true }).map_err(failed)?;
     Ok((store, incarnation))
 }
 

@@ -80,7 +80,7 @@ pub fn start_writer(
     let home = Home::of(folder).context("the database was removed at once")?;
     tasks.spawn(watch(home.clone(), inbox.clone()));
     start("disk", inbox, move |batch: Batch| {
-        let written = store.write(&batch).and_then(|()| if batch.sync { store.sync() } else { Ok(()) });
+        let written = store.write(&batch);
         // Looked at after the write: what was written to a folder that is there now, is there.
         match home.is_there().and(written.map_err(cannot_write)) {
             Ok(()) => Message::Input(Input::Persisted),
