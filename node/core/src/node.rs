@@ -311,7 +311,7 @@ impl Node {
         self.collect_ended(now);
         self.note_changes(now, out);
         self.verify_next(out);
-        self.journal.seal(&mut self.state, out);
+        self.journal.seal(now.mono, &mut self.state, out);
     }
 
     /// Digest of a scope: equal on two nodes means that they hold the same.
@@ -352,6 +352,7 @@ impl Node {
             self.resume_deadline(),
             self.renewal_deadline(),
             self.reconciling.deadline(),
+            self.journal.deadline(),
         ]
         .into_iter()
         .flatten()

@@ -25,7 +25,7 @@ use std::{
 pub(crate) const DECIDE_GAP: Duration = Duration::from_millis(25);
 const DECIDE_GAP_OF_APP: Duration = Duration::from_micros(15);
 /// Of so many known apps the looks at what should run here are a millisecond further apart: each looks at all of them.
-const APPS_OF_A_MS: u64 = 500;
+const APPS_OF_A_MS: u64 = 125;
 /// Decisions in one run of the scheduler, at most.
 const BUDGET: usize = 512;
 /// How long the document of a node that holds a slot is waited for.
