@@ -50,6 +50,7 @@ pub const ALL: &[&str] = &[
     "a certificate is renewed at a gate",
     "a node only reads, since its certificate has ended",
     "tasks of an app that was removed are collected",
+    "the end of a task of an app that was removed is told",
     "tasks that were collected come from a node that was away",
     "a life of an app that had ended goes on",
     "the history of tasks goes on in another volume",

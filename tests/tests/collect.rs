@@ -7,13 +7,38 @@ use holm_tests::{
     node::{Node, SOON},
     suite::{Scene, Suite},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 const HOLD: &str = "name = 'hold'\ntype = 'service'\nreplicas = 2\n[run.process]\ncommand = ['/bin/sleep', '100000']\n";
 const WORK: &str = "name = 'work'\ntype = 'job'\ntasks = 300\nparallel = 50\n[run.process]\ncommand = ['/bin/true']\n";
 
 fn main() {
-    Suite::new().test("the tasks of removed apps are forgotten, whoever was away meanwhile", forgotten).run()
+    Suite::new()
+        .test("the tasks of removed apps are forgotten, whoever was away meanwhile", forgotten)
+        .test("that a task has ended is told to those who were away, and by those who were", told)
+        .run()
+}
+
+fn told(scene: &Scene) -> Result<()> {
+    let mesh = Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").start()?;
+    let (node, late) = (mesh.node("till-1"), mesh.node("till-2"));
+    mesh.wait_converged()?;
+    node.apply("name = 'each'\ntype = 'daemon'\n[run.process]\ncommand = ['/bin/sleep', '100000']\n")?;
+    node.wait_running("each", 2)?;
+    mesh.wait_converged()?;
+    late.kill9()?;
+    node.ok(&["rm", "each"])?;
+    late.up()?;
+    for node in [node, late] {
+        eventually(&format!("{} knows that both tasks have ended", node.name()), SOON, || {
+            let rows: Value = serde_json::from_str(&node.ok(&["ps", "-a", "-o", "json"])?)?;
+            let states: Vec<&str> =
+                rows.as_array().into_iter().flatten().filter_map(|row| row["state"].as_str()).collect();
+            ensure!(states == ["cancelled", "cancelled"], "{rows}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 fn documents(node: &Node) -> Result<u64> {

@@ -16,7 +16,10 @@ use holm_types::{
     sometimes,
     view::Liveness,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Changes that wait for verification, at most.
 const MAX_UNVERIFIED: usize = 8192;
@@ -38,6 +41,7 @@ impl Node {
     ) -> Result<(), holm_state::StateError> {
         let change = self.state.write(scope, doc, ops, now.wall)?;
         if let Ok(bytes) = change.encode() {
+            self.tell_of_the_ended(scope, &doc, &bytes);
             self.journal.publish(self.topics.of(scope), bytes);
         }
         Ok(())
@@ -220,8 +224,13 @@ impl Node {
                 self.count("bad_signatures");
                 continue;
             }
+            let doc = incoming.change.doc;
             match self.state.apply(incoming.change, now.wall) {
                 Outcome::Applied { released } => {
+                    // The next change may settle it, and what was lost is told all the same.
+                    if self.state.apps().get(&doc).is_some_and(|app| !app.conflicts.is_empty()) {
+                        self.tell_conflicts(now.wall, &BTreeSet::from([doc]), out);
+                    }
                     if let Some(peer) = from {
                         *merged.entry(peer).or_default() += 1 + released;
                     }

@@ -35,6 +35,7 @@ mod heartbeat;
 mod inspect;
 mod io;
 mod journal;
+mod last_words;
 mod lease;
 mod listing;
 mod membership;

@@ -100,6 +100,7 @@ impl Node {
         // It may show an older certificate than is known.
         self.note_renewal(&node);
         self.open_rounds(now.mono, node, out);
+        self.tell_what_has_ended(node, out);
         self.holder.hurry(crate::lease::clock(now), &node);
         // The newcomer should hear soon who is here. Not for each newcomer anew: when hundreds come at
         // once, as many heartbeats from everyone to everyone would drown the mesh.
@@ -227,7 +228,7 @@ impl Node {
         own.into_iter().filter(|scope| self.shares(peer, scope)).collect()
     }
 
-    fn shares(&self, peer: &Claims, scope: &Scope) -> bool {
+    pub(crate) fn shares(&self, peer: &Claims, scope: &Scope) -> bool {
         peer.holds(scope) && self.claims.holds(scope)
     }
 
