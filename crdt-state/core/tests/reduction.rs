@@ -43,7 +43,7 @@ fn an_apply_wins_over_a_remove_that_it_did_not_see() {
     meet(&mut a, &mut b, &[applied], &[removed]);
     let view = &a.state.apps()[&app_doc()];
     assert!(view.live);
-    assert_eq!((view.generation, view.revision, view.manifest.replicas), (1, 2, Some(3)));
+    assert_eq!((view.generation, view.revision, view.manifest.replicas), (1, 3, Some(3)));
     let [told] = view.conflicts.as_slice() else { panic!("{:?}", view.conflicts) };
     assert_eq!(
         (told.field.as_str(), told.kept.clone(), told.lost.clone()),

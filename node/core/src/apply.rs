@@ -15,7 +15,7 @@ use holm_types::{
     event::EventKind,
     manifest::{AppType, Format, Manifest, Run},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nodes that a message names, at most.
 const MAX_NAMED: usize = 10;
@@ -25,11 +25,19 @@ pub(crate) struct Current {
     pub(crate) life: u64,
     pub(crate) revision: u64,
     fields: BTreeMap<String, String>,
+    /// Fields, or the app's life, of which edits that did not see each other say different things.
+    contested: BTreeSet<String>,
 }
 
 impl Current {
     pub(crate) fn live(&self) -> bool {
         self.life % 2 == 1
+    }
+
+    /// Whether an edit that says nothing new has something to say all the same: it brings the app back, or settles what is
+    /// contested.
+    pub(crate) fn wants_a_word(&self) -> bool {
+        !self.live() || !self.contested.is_empty()
     }
 
     /// The revision that a caller sees: 0 while the app does not exist.
@@ -133,7 +141,7 @@ impl Node {
         let current = self.current(&doc);
         check_revision(expected, &current)?;
         let mut ops = edits(&current, manifest)?;
-        let changed = !ops.is_empty() || !current.live();
+        let changed = !ops.is_empty() || current.wants_a_word();
         let revision = current.revision + u64::from(changed);
         let warnings = warnings.into_iter().chain(self.about_namesakes(manifest, doc)).chain(self.about_site(manifest));
         let warnings = warnings.collect();
@@ -247,10 +255,13 @@ impl Node {
     }
 
     pub(crate) fn current(&self, doc: &DocId) -> Current {
-        let mut current = Current { life: 0, revision: 0, fields: BTreeMap::new() };
+        let mut current = Current { life: 0, revision: 0, fields: BTreeMap::new(), contested: BTreeSet::new() };
         let Some(registers) = self.state.registers(doc) else { return current };
         current.life = holm_state::life_of(registers).unwrap_or(0);
-        current.revision = self.state.apps().get(doc).map_or(0, |app| app.revision);
+        if let Some(app) = self.state.apps().get(doc) {
+            current.revision = app.revision;
+            current.contested = app.conflicts.iter().map(|conflict| conflict.field.clone()).collect();
+        }
         for (key, values) in registers {
             let top = values.first().map(|register| &register.value);
             if let (Some(field), Some(Value::Text(json))) = (key.strip_prefix("spec/"), top) {
@@ -324,7 +335,7 @@ pub(crate) fn edits(current: &Current, manifest: &Manifest) -> Result<Vec<(Strin
                 json.len()
             )));
         }
-        if current.fields.get(field) != Some(json) {
+        if current.fields.get(field) != Some(json) || current.contested.contains(field) {
             ops.push((keys_of::spec(field), Some(Value::Text(json.into()))));
         }
     }
@@ -346,11 +357,15 @@ mod tests {
         fields.insert("colour".into(), "\"red\"".into());
         fields.insert("replicas".into(), "3".into());
         fields.insert("parallel".into(), "3".into());
-        let current = Current { life: 1, revision: 1, fields };
+        let mut current = Current { life: 1, revision: 1, fields, contested: BTreeSet::new() };
         let written = edits(&current, &manifest).unwrap();
         assert_eq!(
             written,
             [("spec/replicas".to_owned(), Some(Value::Text("2".into()))), ("spec/parallel".to_owned(), None)]
         );
+        current.contested.insert("type".into());
+        assert!(current.wants_a_word());
+        let settled = (keys_of::spec("type"), Some(Value::Text("\"service\"".into())));
+        assert!(edits(&current, &manifest).unwrap().contains(&settled), "said once more, it is contested no more");
     }
 }

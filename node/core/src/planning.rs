@@ -27,7 +27,7 @@ impl Node {
         warnings.extend(self.about_site(&manifest));
         let current = self.current(&doc);
         check_revision(params.expected_revision, &current)?;
-        let changed = !edits(&current, &manifest)?.is_empty() || !current.live();
+        let changed = !edits(&current, &manifest)?.is_empty() || current.wants_a_word();
         let before = self.state.apps().get(&doc).filter(|app| app.live).cloned();
         let changes = before.as_ref().map_or_else(Vec::new, |app| app.manifest.changes_to(&manifest));
         let (name, namespace) = (manifest.name.clone(), manifest.namespace.clone());

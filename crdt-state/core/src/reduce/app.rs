@@ -22,6 +22,13 @@ pub fn life_of(registers: &Registers) -> Option<u64> {
     uints(registers, keys_of::LIFE).max_by_key(|life| (life % 2, *life))
 }
 
+/// Edits that did not see each other have one number, and what they make together has the next: who has read only one of
+/// them must not be able to change the other unseen.
+fn revision_of(registers: &Registers) -> u64 {
+    let others = uints(registers, keys_of::REVISION).count().saturating_sub(1) as u64;
+    uints(registers, keys_of::REVISION).max().unwrap_or(0).saturating_add(others)
+}
+
 fn uints<'a>(registers: &'a Registers, key: &str) -> impl Iterator<Item = u64> + use<'a> {
     let values = registers.get(key).into_iter().flatten();
     values.filter_map(|register| if let Value::Uint(n) = register.value { Some(n) } else { None })
@@ -63,7 +70,7 @@ pub(super) fn reduce(
         scope: scope.clone(),
         generation,
         live: life % 2 == 1,
-        revision: uints(registers, keys_of::REVISION).max().unwrap_or(0),
+        revision: revision_of(registers),
         template: manifest.template(),
         manifest: Arc::new(manifest),
         guards: guards(registers, generation, bad),
