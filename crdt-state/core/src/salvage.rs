@@ -11,7 +11,7 @@ use crate::{
     store::{Batch, StoreError, StoreRead, StoreWrite, Table},
     verdict::verify_batch,
 };
-use holm_types::{DocId, DocKind, Incarnation, MeshId, Wall, change::SignedChange, keys::KeyPair};
+use holm_types::{DocId, DocKind, Incarnation, MeshId, Wall, cert::CertChain, change::SignedChange, keys::KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows asked for at once.
@@ -79,15 +79,9 @@ pub fn salvage<S: StoreRead, E>(parts: &[S], mut visit: impl FnMut(Kept) -> Resu
 /// The documents that any table knows of.
 fn documents<S: StoreRead>(parts: &[S], unread: &mut Unread) -> BTreeSet<DocId> {
     let mut docs = BTreeSet::new();
-    let before = unread.places;
     for table in [Table::Heads, Table::Actors, Table::Views, Table::Changes] {
-        // The log is long, and each of its documents has a head, if the heads can be read.
-        if table != Table::Changes || unread.places > before {
-            for part in parts {
-                each_row(part, table, b"", unread, |key, _| {
-                    docs.extend(layout::split_doc("", &key).map(|(doc, _)| doc))
-                });
-            }
+        for part in parts {
+            each_row(part, table, b"", unread, |key, _| docs.extend(layout::split_doc("", &key).map(|(doc, _)| doc)));
         }
     }
     docs
@@ -103,7 +97,8 @@ fn rows<S: StoreRead>(parts: &[S], table: Table, prefix: &[u8], unread: &mut Unr
     found
 }
 
-/// Rows up to the first that cannot be read. Where a page cannot, its rows are asked for one by one.
+/// The rows that can be read. Where a page cannot, its rows are asked for one by one. Behind one that cannot, a whole table goes on
+/// with the next keys that begin otherwise; what belongs to one document ends there.
 fn each_row(
     part: &dyn StoreRead,
     table: Table,
@@ -113,10 +108,12 @@ fn each_row(
 ) {
     let mut after: Option<Vec<u8>> = None;
     let mut limit = PAGE;
+    let mut broken = false;
     loop {
         match part.scan(table, prefix, after.as_deref(), limit) {
             Ok(page) => {
                 let full = page.len() == limit;
+                broken &= page.is_empty();
                 for (key, value) in page {
                     after = Some(key.clone());
                     visit(key, value);
@@ -126,9 +123,25 @@ fn each_row(
                 }
             }
             Err(_) if limit > 1 => limit = 1,
-            Err(error) => return unread.add(&error),
+            Err(error) => {
+                if !broken {
+                    unread.add(&error);
+                }
+                broken = true;
+                after = after.as_deref().or(Some(b"")).filter(|_| prefix.is_empty()).and_then(next_beginning);
+                if after.is_none() {
+                    return;
+                }
+                limit = PAGE;
+            }
         }
     }
+}
+
+/// The least key that begins with other two bytes than this one; ids are hashes, so few rows begin alike.
+fn next_beginning(key: &[u8]) -> Option<Vec<u8>> {
+    let at = |n: usize| key.get(n).copied().unwrap_or(0);
+    Some(u16::from_be_bytes([at(0), at(1)]).checked_add(1)?.to_be_bytes().to_vec())
 }
 
 /// What a rebuilt store holds.
@@ -149,13 +162,20 @@ pub struct Rebuild<S> {
     key: KeyPair,
     store: S,
     state: Option<State>,
+    own: Option<CertChain>,
     read: u64,
 }
 
 impl<S: StoreRead + StoreWrite + Clone + 'static> Rebuild<S> {
     /// Into an empty `store`, for the node of `key`.
     pub fn new(mesh: MeshId, key: KeyPair, store: S) -> Rebuild<S> {
-        Rebuild { mesh, key, store, state: None, read: 0 }
+        Rebuild { mesh, key, store, state: None, own: None, read: 0 }
+    }
+
+    /// With the node's own certificate, which is kept elsewhere as well: without any, nothing that it wrote would count.
+    #[must_use]
+    pub fn knowing(self, own: CertChain) -> Rebuild<S> {
+        Rebuild { own: Some(own), ..self }
     }
 
     /// Takes the next piece.
@@ -175,6 +195,10 @@ impl<S: StoreRead + StoreWrite + Clone + 'static> Rebuild<S> {
     fn admit(&mut self, changes: Vec<SignedChange>, now: Wall) -> Result<(), StateError> {
         self.read += changes.len() as u64;
         let mut state = self.opened()?;
+        if let Some(own) = self.own.take() {
+            // One that was revoked, or has been renewed since, is none that counts.
+            let _ = state.add_member(own, now);
+        }
         let verdicts = verify_batch(&self.mesh, &changes);
         for (change, _) in changes.into_iter().zip(verdicts).filter(|(_, good)| *good) {
             state.apply(change, now);

@@ -90,6 +90,21 @@ fn a_store_that_is_whole_is_rebuilt_as_it_was() {
 }
 
 #[test]
+fn damage_to_all_that_names_the_documents_costs_none_of_their_changes() {
+    let me = filled(40, 1);
+    let own = [Table::Heads, Table::Views, Table::Actors, Table::Local].map(|table| {
+        let rows = me.disk.scan(table, b"", None, usize::MAX).unwrap();
+        (table, rows[0].0.clone())
+    });
+    let fresh = MemStore::new();
+    let mut rebuild = Rebuild::new(mesh(), key(0), fresh.clone()).knowing(chain(0));
+    let damaged = Damaged { store: me.disk.clone(), bad: own.into() };
+    let unread = salvage(&[damaged], |kept| rebuild.take(kept, NOW)).unwrap();
+    let rebuilt = rebuild.finish().unwrap();
+    assert_eq!((unread.places, rebuilt.documents), (4, 40), "{rebuilt:?}");
+}
+
+#[test]
 fn tasks_of_a_removed_app_are_left_out_and_not_missed() {
     let mut me = Peer::new(0);
     let of = tasks_of(1, 0);

@@ -51,6 +51,13 @@ pub(crate) fn has_lost_its_beginning(path: &Path) -> bool {
     names.iter().any(holds) && !names.iter().any(|name| name == "CURRENT")
 }
 
+/// A database has a log from its first moment on, if an empty one; without it RocksDB begins another, and says nothing of what was
+/// in it.
+pub(crate) fn has_lost_its_log(path: &Path) -> bool {
+    let names = names(path);
+    names.iter().any(|name| name == "CURRENT") && !names.iter().any(|name| name.ends_with(".log"))
+}
+
 fn names(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()

@@ -40,6 +40,9 @@ impl RocksStore {
         if damaged::has_lost_its_beginning(path) {
             return Err(StoreError::Corrupt("the file CURRENT is missing".into()));
         }
+        if damaged::has_lost_its_log(path) {
+            return Err(StoreError::Corrupt("the log of the last writes is missing".into()));
+        }
         let (database, families) = options.build();
         match Db::open_cf_descriptors(&database, path, families) {
             Ok(db) => Ok(RocksStore(Arc::new(db))),
@@ -79,9 +82,15 @@ fn store_error(error: rocksdb::Error) -> StoreError {
     match error.kind() {
         ErrorKind::Corruption => StoreError::Corrupt(message),
         // RocksDB says so only in words: "While lock file: ...: Resource temporarily unavailable".
-        ErrorKind::IOError if message.contains("lock") => StoreError::Locked(message),
+        ErrorKind::IOError if is_held(&message) => StoreError::Locked(message),
         _ => StoreError::Io(message),
     }
+}
+
+/// As RocksDB says it of a lock that another process has, or this one: the path may contain any word.
+fn is_held(message: &str) -> bool {
+    let says = |words: &str| message.contains(words);
+    says("lock file: ") && says(": Resource temporarily unavailable") || says("lock hold by current process")
 }
 
 impl StoreRead for RocksStore {

@@ -85,7 +85,7 @@ fn keys(store: &RocksStore) -> BTreeSet<Vec<u8>> {
 #[test]
 fn a_damaged_database_is_said_to_be_corrupt_and_can_be_read() {
     type Damage = fn(&tempfile::TempDir);
-    let damages: [(&str, Damage, usize); 5] = [
+    let damages: [(&str, Damage, usize); 6] = [
         ("CURRENT is rubbish", |dir| std::fs::write(dir.path().join("CURRENT"), b"rubbish\n").unwrap(), 900),
         ("CURRENT is empty", |dir| std::fs::write(dir.path().join("CURRENT"), b"").unwrap(), 900),
         ("CURRENT is gone", |dir| std::fs::remove_file(dir.path().join("CURRENT")).unwrap(), 900),
@@ -93,6 +93,11 @@ fn a_damaged_database_is_said_to_be_corrupt_and_can_be_read() {
             "a manifest is gone",
             |dir| files(dir, |n| n.starts_with("MANIFEST")).iter().for_each(|f| std::fs::remove_file(f).unwrap()),
             900,
+        ),
+        (
+            "the log is gone",
+            |dir| files(dir, |n| n.ends_with(".log")).iter().for_each(|f| std::fs::remove_file(f).unwrap()),
+            600,
         ),
         ("a table is gone", |dir| std::fs::remove_file(&files(dir, |n| n.ends_with(".sst"))[0]).unwrap(), 300),
     ];

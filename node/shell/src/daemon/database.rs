@@ -167,7 +167,7 @@ fn make_again(dir: &DataDir, config: &Config) -> Result<String> {
     let (db, fresh) = (dir.join("db"), dir.join("db.new"));
     let aside = dir.join(&format!("{ASIDE}{}", environment::stamp()));
     let made = RocksStore::open(&fresh, Default::default()).context("cannot make a new database")?;
-    let mut rebuild = Rebuild::new(config.mesh, config.key.clone(), made);
+    let mut rebuild = Rebuild::new(config.mesh, config.key.clone(), made).knowing(config.chain.clone());
     let unread = match open_damaged(&db) {
         Ok(old) => salvage(&old, |kept| rebuild.take(kept, environment::wall()))?,
         Err(error) => Unread { places: 1, first: Some(error.to_string()) },
