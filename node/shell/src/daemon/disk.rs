@@ -10,6 +10,7 @@ use holm_types::{MeshId, change::SignedChange};
 use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread::JoinHandle,
     time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -59,6 +60,19 @@ impl<T> Outbox<T> {
     }
 }
 
+/// One of the threads.
+pub struct Thread(JoinHandle<()>);
+
+impl Thread {
+    /// Waits until it has ended, which it does when its outbox is gone. The one that writes closes the database then: a process
+    /// that ends meanwhile takes away under it what it needs for that, and aborts.
+    pub async fn ended(self) {
+        let joined = tokio::task::spawn_blocking(|| self.0.join());
+        // It says itself why it ended.
+        let _ = joined.await;
+    }
+}
+
 /// What was not written is not acknowledged; and nothing that comes after it can be.
 fn cannot_write(error: StoreError) -> anyhow::Error {
     if let StoreError::Corrupt(what) = error {
@@ -76,7 +90,7 @@ pub fn start_writer(
     folder: &Path,
     inbox: mpsc::Sender<Message>,
     tasks: &mut JoinSet<()>,
-) -> Result<Outbox<Batch>> {
+) -> Result<(Outbox<Batch>, Thread)> {
     let home = Home::of(folder).context("the database was removed at once")?;
     tasks.spawn(watch(home.clone(), inbox.clone()));
     start("disk", inbox, move |batch: Batch| {
@@ -106,9 +120,10 @@ async fn watch(home: Home, inbox: mpsc::Sender<Message>) {
 
 /// Starts the thread that verifies signatures.
 pub fn start_verifier(mesh: MeshId, inbox: mpsc::Sender<Message>) -> Result<Outbox<Vec<SignedChange>>> {
-    start("verify", inbox, move |changes: Vec<SignedChange>| {
+    let (outbox, _) = start("verify", inbox, move |changes: Vec<SignedChange>| {
         Message::Input(Input::Verified { verdicts: holm_state::verify_batch(&mesh, &changes) })
-    })
+    })?;
+    Ok(outbox)
 }
 
 /// A thread that turns each piece of work into a message, until there is none.
@@ -116,7 +131,7 @@ fn start<T: Send + 'static>(
     name: &str,
     inbox: mpsc::Sender<Message>,
     mut work: impl FnMut(T) -> Message + Send + 'static,
-) -> Result<Outbox<T>> {
+) -> Result<(Outbox<T>, Thread)> {
     let (sender, mut receiver) = mpsc::channel(QUEUE);
     let run = move || {
         while let Some(piece) = receiver.blocking_recv() {
@@ -125,8 +140,8 @@ fn start<T: Send + 'static>(
             }
         }
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).context("cannot start a thread")?;
-    Ok(Outbox(sender))
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run).context("cannot start a thread")?;
+    Ok((Outbox(sender), Thread(thread)))
 }
 
 #[cfg(test)]

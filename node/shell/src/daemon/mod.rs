@@ -66,10 +66,11 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let config = node.config().clone();
     let network = start_network(dir, &config, &args, &mut tasks).await?;
     let watchers = Arc::new(Watchers::default());
+    let (disk, writer) = disk::start_writer(store, &dir.join("db"), inbox.clone(), &mut tasks)?;
     let outlets = Outlets {
         net: network.handle.clone(),
         runner: runner.clone(),
-        disk: disk::start_writer(store, &dir.join("db"), inbox.clone(), &mut tasks)?,
+        disk,
         verify: disk::start_verifier(config.mesh, inbox.clone())?,
         watchers: watchers.clone(),
         certificate: Keeper::new(dir.clone(), config.key.clone(), inbox.clone()),
@@ -100,7 +101,11 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
         }),
     };
     stop.cancel();
-    let _ = tokio::time::timeout(DRAIN, looping.join_next()).await;
+    let _ = tokio::time::timeout(DRAIN, async {
+        looping.join_next().await;
+        writer.ended().await;
+    })
+    .await;
     let _ = std::fs::remove_file(dir.join("rpc.addr"));
     match failed {
         Some(error) => {
