@@ -8,6 +8,7 @@ use holm_types::api::Path;
 use hyper::{Request, Response, StatusCode, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use std::{
+    collections::VecDeque,
     convert::Infallible,
     fmt::Write as _,
     net::SocketAddr,
@@ -19,14 +20,13 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 
 /// The loop was not heard for so many milliseconds: something is wrong with it.
 const STUCK: u64 = 10_000;
-/// Connections at once; more wait.
+/// Connections at once. When one more comes, the oldest is closed: else a few that say nothing would keep all others out.
 const MOST: usize = 16;
 /// A connection takes no longer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,12 +37,14 @@ pub struct Watched {
     net: NetHandle,
     /// When the loop last turned, in milliseconds of the date.
     turned: Arc<AtomicU64>,
+    /// HTTP connections that had to make room for others.
+    dropped: Arc<AtomicU64>,
 }
 
 impl Watched {
     /// Nothing has turned yet.
     pub fn new(net: NetHandle) -> Watched {
-        Watched { net, turned: Arc::default() }
+        Watched { net, turned: Arc::default(), dropped: Arc::default() }
     }
 
     /// The loop has turned at this date.
@@ -74,6 +76,11 @@ impl Watched {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE holm_bootstrap_{name} gauge\nholm_bootstrap_{name} {value}");
         }
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        let _ = writeln!(
+            text,
+            "# TYPE holm_bootstrap_http_dropped_total counter\nholm_bootstrap_http_dropped_total {dropped}"
+        );
         for (name, value) in self.net.counters() {
             let _ = writeln!(text, "# TYPE holm_net_{name}_total counter\nholm_net_{name}_total {value}");
         }
@@ -93,25 +100,32 @@ pub async fn serve(at: SocketAddr, watched: Watched, tasks: &mut JoinSet<()>) ->
 }
 
 async fn accept(listener: TcpListener, watched: Watched) {
-    let places = Arc::new(Semaphore::new(MOST));
     let mut serving = JoinSet::new();
-    // The semaphore is never closed.
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                while serving.try_join_next().is_some() {}
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= MOST
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                    watched.dropped.fetch_add(1, Ordering::Relaxed);
+                }
                 let watched = watched.clone();
-                serving.spawn(async move {
+                open.push_back(serving.spawn(async move {
                     // Who is too slow, or does not speak HTTP, is cut.
                     let _ = timeout(PATIENCE, converse(stream, watched)).await;
-                    drop(place);
-                });
+                }));
+                // Its request, if it is there already, is answered before the next one may push it out.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 tracing::warn!(%error, "no HTTP connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        while serving.try_join_next().is_some() {}
     }
 }
 

@@ -116,7 +116,8 @@ pub async fn serve(identity: Identity, settings: Settings) -> Result<()> {
                 watched.turned(wall().0);
                 dial(&mut healer, &net.handle, now());
             }
-            _ = heartbeat.tick() => pulse.beat(&topics.presence(), &net.handle)?,
+            // Who hears its site expects to hear it there, and does not listen to what it says to all.
+            _ = heartbeat.tick() => pulse.beat(&[topics.presence_at(&claims.site), topics.presence()], &net.handle)?,
         }
     }
 }
@@ -153,7 +154,7 @@ impl Pulse {
         };
     }
 
-    fn beat(&mut self, topic: &str, net: &NetHandle) -> Result<()> {
+    fn beat(&mut self, topics: &[String], net: &NetHandle) -> Result<()> {
         if !self.news && self.last.is_some_and(|last| last.elapsed() < HEARTBEAT) {
             return Ok(());
         }
@@ -171,7 +172,10 @@ impl Pulse {
             calls: false,
             chain: Some(self.chain.clone()),
         };
-        net.try_send(NetCommand::Publish { topic: topic.to_owned(), bytes: presence.encode()? });
+        let bytes = presence.encode()?;
+        for topic in topics {
+            net.try_send(NetCommand::Publish { topic: topic.clone(), bytes: bytes.clone() });
+        }
         Ok(())
     }
 }

@@ -17,12 +17,20 @@ fn main() {
 }
 
 fn it_decides_nothing(scene: &Scene) -> Result<()> {
-    let mut mesh = Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").start()?;
+    let mut mesh =
+        Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").keeper("office", "cloud").start()?;
     let server = Bootstrap::start(&mut mesh, "meet", "cloud")?;
     for (path, wanted) in [("/healthz", "ok"), ("/metrics", "holm_bootstrap_peers ")] {
         let answer = http::get(server.place().host().connect(server.http()?, http::PATIENCE)?, path, "")?;
         ensure!(answer.status == 200 && answer.text().contains(wanted), "{path}: {answer:?}");
     }
+
+    // Some that say nothing do not keep others out.
+    let silent =
+        (0..40).map(|_| server.place().host().connect(server.http()?, http::PATIENCE)).collect::<Result<Vec<_>>>()?;
+    let answer = http::get(server.place().host().connect(server.http()?, http::PATIENCE)?, "/metrics", "")?;
+    ensure!(answer.status == 200 && !answer.text().contains("http_dropped_total 0\n"), "{answer:?}");
+    drop(silent);
 
     let node = mesh.node("till-1");
     eventually("the nodes see the server", SOON, || {
@@ -45,6 +53,6 @@ fn it_decides_nothing(scene: &Scene) -> Result<()> {
         ensure!(apps.iter().all(|app| app.state == "running" && app.running == app.desired), "{apps:?}");
         Ok(())
     })?;
-    ensure!(node.running("everywhere")?.len() == 2, "on the two nodes, not on the server");
+    ensure!(mesh.node("office").running("everywhere")?.len() == 3, "on the three nodes, not on the server");
     Ok(())
 }
