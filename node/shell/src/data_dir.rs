@@ -41,6 +41,22 @@ pub struct Settings {
     pub peers: Vec<(NodeId, Vec<String>)>,
 }
 
+/// Ports that a node draws its own from: below those that Linux gives to outgoing connections (32768 to 60999 unless it is told
+/// otherwise), of which one may be taken just when the node starts.
+const PORTS: std::ops::Range<u16> = 10_240..32_768;
+/// Draws, until one is free; the last is taken as it is.
+const DRAWS: usize = 16;
+
+fn draw_port() -> u16 {
+    let draw = || PORTS.start + u16::from_be_bytes(environment::random()) % (PORTS.end - PORTS.start);
+    let free = |port: &u16| {
+        let all = (std::net::Ipv4Addr::UNSPECIFIED, *port);
+        std::net::TcpListener::bind(all).is_ok() && std::net::UdpSocket::bind(all).is_ok()
+    };
+    let mut draws = std::iter::repeat_with(draw).take(DRAWS);
+    draws.find(free).unwrap_or_else(draw)
+}
+
 impl Settings {
     /// New settings for an enrolled node. The port is drawn once and kept: nodes behind one
     /// router must not share it.
@@ -50,7 +66,7 @@ impl Settings {
         labels: BTreeMap<String, String>,
         peers: Vec<(NodeId, Vec<String>)>,
     ) -> Result<Settings> {
-        let port = 20_000 + u16::from_be_bytes(environment::random()) % 40_000;
+        let port = draw_port();
         let listen = ["ip4/0.0.0.0", "ip6/::"]
             .iter()
             .flat_map(|ip| [format!("/{ip}/tcp/{port}"), format!("/{ip}/udp/{port}/quic-v1")])
