@@ -66,22 +66,23 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let config = node.config().clone();
     let network = start_network(dir, &config, &args, &mut tasks).await?;
     let watchers = Arc::new(Watchers::default());
-    let (disk, writer) = disk::start_writer(store, &dir.join("db"), inbox.clone(), &mut tasks)?;
-    let outlets = Outlets {
-        net: network.handle.clone(),
-        runner: runner.clone(),
-        disk,
-        verify: disk::start_verifier(config.mesh, inbox.clone())?,
-        watchers: watchers.clone(),
-        certificate: Keeper::new(dir.clone(), config.key.clone(), inbox.clone()),
-    };
-    let logs = Logs::new(runner.clone(), asker.clone(), outlets.net.clone(), me);
+    let logs = Logs::new(runner.clone(), asker.clone(), network.handle.clone(), me);
     tasks.spawn(logs::serve(network.streams, logs.clone()));
     net::forward(network.events, (network.enrolments, network.renewals), &inbox, &mut tasks);
     runner::forward(runner_events, inbox.clone(), &mut tasks);
-    let backend = Arc::new(NodeBackend::new(asker, inbox.clone(), watchers, logs, outlets.net.clone()));
+    let backend = Arc::new(NodeBackend::new(asker, inbox.clone(), watchers.clone(), logs, network.handle.clone()));
     let address = interface::start(dir, args.rpc, backend, &mut tasks, &stop).await?;
     memory::return_freed(&mut tasks);
+    // Last: whoever gives up before drops the database here, and not on a thread that nobody waits for.
+    let (disk, writer) = disk::start_writer(store, &dir.join("db"), inbox.clone(), &mut tasks)?;
+    let outlets = Outlets {
+        net: network.handle,
+        runner,
+        disk,
+        verify: disk::start_verifier(config.mesh, inbox.clone())?,
+        watchers,
+        certificate: Keeper::new(dir.clone(), config.key.clone(), inbox.clone()),
+    };
     let main_loop = Loop::new(node, work, outlets, effects);
     let mut looping = JoinSet::new();
     looping.spawn(main_loop.run(stop.clone()));
