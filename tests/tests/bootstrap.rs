@@ -8,6 +8,7 @@ use holm_tests::{
     node::SOON,
     suite::{Scene, Suite},
 };
+use serde_json::{Value, json};
 
 /// Enough that, were it asked by chance, the server would be asked to coordinate some.
 const APPS: usize = 12;
@@ -38,6 +39,10 @@ fn it_decides_nothing(scene: &Scene) -> Result<()> {
             let members = node.members()?;
             let server = members.iter().find(|m| m.name == "meet").with_context(|| format!("{members:?}"))?;
             ensure!(server.state == "alive", "{members:?}");
+            // Connected is not yet heard.
+            let rows = node.call("node.list", json!({}))?;
+            let heard = |row: &Value| row["name"] == "meet" && row["seen"] == true;
+            ensure!(rows["items"].as_array().is_some_and(|rows| rows.iter().any(heard)), "{rows}");
         }
         Ok(())
     })?;
