@@ -4,6 +4,7 @@
 /// All of them, by room. A test compares them with the product's sources.
 pub const ALL: &[&str] = &[
     "a node hears changes of its own that it had lost",
+    "a node hears of a life of its own that it had lost",
     "a life that began long after the last leaves a word",
     "an assignment comes before its manifest",
     "a task waits until its predecessor here has ended",

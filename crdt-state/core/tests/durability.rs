@@ -91,6 +91,33 @@ fn a_node_whose_disk_was_rolled_back_goes_on_as_another_incarnation() {
 }
 
 #[test]
+fn a_node_goes_beyond_a_life_that_others_have_heard_and_a_liar_cannot_use_up_the_count() {
+    let day = Duration::from_secs(86_400);
+    let life = |after| Incarnation::begin(None, NOW.after(after), 1).unwrap();
+    let open = || State::open(mesh(), key(0), life(day), Box::new(holm_state::MemStore::new())).unwrap();
+    let mut me = open();
+    assert!(!me.was_heard_as(life(Duration::ZERO)) && !me.was_heard_as(me.incarnation()), "it knows that it is later");
+    assert!(!me.was_heard_as(life(day * 9)), "that life would have left a word");
+    assert!(!me.was_heard_as(Incarnation(u64::MAX)));
+    assert_eq!(me.incarnation(), life(day));
+    assert!(me.was_heard_as(life(day * 7)));
+    let now = me.incarnation();
+    assert!(now > life(day * 8) && now.is_far_beyond(life(day)), "it leaves a word now");
+    assert!(!me.was_heard_as(now.well_beyond(now)) && !me.was_heard_as(now.beyond(now)), "once is enough");
+    assert_eq!(me.incarnation(), now);
+    // What its own document says counts, too: its date may be years behind it.
+    let mut me = State::open(mesh(), key(0), life(day * 400), Box::new(holm_state::MemStore::new())).unwrap();
+    me.add_member(chain(0), NOW).unwrap();
+    let node = DocId::node(&key(0).node_id());
+    let said = me.write(&Scope::Mesh, node, ops(&[("k", uint(1))]), NOW).unwrap();
+    let mut me = open();
+    me.add_member(chain(0), NOW).unwrap();
+    me.apply(said, NOW);
+    assert!(me.incarnation() > life(day * 407));
+    assert!(!me.was_heard_as(life(day * 406)));
+}
+
+#[test]
 fn a_node_that_lost_its_disk_goes_beyond_the_lives_of_which_no_word_is_kept() {
     let day = Duration::from_secs(86_400);
     let life = |last, after| Incarnation::begin(last, NOW.after(after), 1).unwrap();

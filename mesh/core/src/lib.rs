@@ -8,7 +8,7 @@
 //!   send each other the changes that are missing. Stateless: any message may be lost, repeated
 //!   or answered late, and the next round mends it. Convergence depends on nothing else.
 //!
-//! Besides: who watches whom while nothing happens, [`beat`];
+//! Besides: who watches whom while nothing happens, [`beat`]; what a peer is told of a life that it has forgotten, [`reminder`];
 //! and what the guards of fenced apps and those who ask them say to each other: [`lease`].
 //!
 //! This crate carries bytes and knows no apps. What a replica is, it learns through the
@@ -18,6 +18,7 @@ pub mod beat;
 pub mod healer;
 pub mod lease;
 pub mod liveness;
+pub mod reminder;
 pub mod renewal;
 pub mod repair;
 pub mod topics;

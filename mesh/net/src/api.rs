@@ -162,7 +162,8 @@ pub enum NetEvent {
         /// Whether the connection leads over a relay.
         relayed: bool,
     },
-    /// A connected member is reached in another way than before.
+    /// A connected member is reached in another way than before, or over another connection of the same kind: what was under way
+    /// on the one that was used before may be lost.
     PathChanged {
         /// Who.
         node: NodeId,

@@ -53,6 +53,8 @@ impl Peer {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Way {
     pub(crate) node: NodeId,
+    /// The connection that is used.
+    pub(crate) id: ConnectionId,
     pub(crate) relayed: bool,
     pub(crate) address: String,
     pub(crate) rtt: Option<Duration>,
@@ -83,8 +85,8 @@ impl Peers {
     pub(crate) fn way(&self, peer: &PeerId) -> Option<Way> {
         let peer = self.peers.get(peer)?;
         let best = peer.best()?;
-        let Connection { relayed, address, .. } = best.connection.clone();
-        Some(Way { node: peer.node, relayed, address, rtt: best.rtt })
+        let Connection { id, relayed, address, .. } = best.connection.clone();
+        Some(Way { node: peer.node, id, relayed, address, rtt: best.rtt })
     }
 
     /// How each peer is reached now.

@@ -109,10 +109,10 @@ impl Node {
         self.announced.as_ref().unwrap_or(&self.listening)
     }
 
-    pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8]) {
+    pub(crate) fn on_gossip(&mut self, now: Now, source: NodeId, topic: &str, bytes: &[u8], out: &mut Vec<Effect>) {
         match self.topics.carries(topic) {
-            Some(Carries::Presence(site)) => self.on_presence(now, source, Some(site), bytes),
-            Some(Carries::PresenceToAll) => self.on_presence(now, source, None, bytes),
+            Some(Carries::Presence(site)) => self.on_presence(now, source, Some(site), bytes, out),
+            Some(Carries::PresenceToAll) => self.on_presence(now, source, None, bytes, out),
             Some(Carries::Changes(scope)) => self.on_parcel(&scope, bytes),
             None => self.count("gossip_unknown_topic"),
         }
@@ -132,7 +132,7 @@ impl Node {
     }
 
     /// What a node says of itself to the nodes of a site, or to all.
-    fn on_presence(&mut self, now: Now, source: NodeId, site: Option<Label>, bytes: &[u8]) {
+    fn on_presence(&mut self, now: Now, source: NodeId, site: Option<Label>, bytes: &[u8], out: &mut Vec<Effect>) {
         let Ok(presence) = Presence::decode(bytes) else { return self.count("presence_malformed") };
         if presence.node != source || source == self.me {
             return self.count("presence_of_another");
@@ -162,6 +162,7 @@ impl Node {
             self.view_node(&source);
         }
         let life = presence.incarnation;
+        self.remind(now.mono, source, life, out);
         let is_new = self.members.presence(&source).is_none_or(|last| last.incarnation != life);
         if self.members.heard(presence, now.mono) {
             if is_new {

@@ -71,7 +71,7 @@ pub enum Input {
         /// The member.
         node: NodeId,
     },
-    /// A connected member is reached in another way than before.
+    /// A connected member is reached in another way than before, or over another connection of the same kind: frames may be lost.
     PathChanged {
         /// The member.
         node: NodeId,

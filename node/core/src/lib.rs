@@ -46,6 +46,7 @@ mod placing;
 mod planning;
 mod postponed;
 mod queries;
+mod reminding;
 mod replicate;
 mod revoking;
 mod said;

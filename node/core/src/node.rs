@@ -20,7 +20,7 @@ use crate::{
 use holm_mesh_core::{beat::Partners, healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
-    Label, Mono, NodeId, Now, Scope, Sorted, TaskId, TypeError, Wall,
+    Incarnation, Label, Mono, NodeId, Now, Scope, Sorted, TaskId, TypeError, Wall,
     api::Room,
     branch::Branch,
     cert::{CertChain, Claims},
@@ -67,6 +67,8 @@ pub(crate) struct Peer {
     pub(crate) opened: Sorted<Option<Scope>, Mono>,
     /// Since when it has been asked for changes of a scope.
     pub(crate) asked: Sorted<Scope, Mono>,
+    /// The life as which it spoke when it was last told of a later one.
+    pub(crate) reminded: Option<Incarnation>,
 }
 
 /// A change of a peer on its way to be verified.
@@ -244,7 +246,7 @@ impl Node {
             Input::PeerDown { node } => self.on_peer_down(now, node, out),
             Input::PathChanged { node, address, relayed } => self.on_path_changed(now, node, &address, relayed, out),
             Input::Announce { addresses } => self.on_announce(now, addresses),
-            Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes),
+            Input::Gossip { source, topic, bytes } => self.on_gossip(now, source, &topic, &bytes, out),
             Input::Frame { from, bytes } => self.on_frame(now, from, &bytes, out),
             Input::Discovered { node, addresses } => self.on_discovered(now, node, addresses, out),
             Input::Listening { address } => self.on_listening(now, address),

@@ -7,6 +7,7 @@ use crate::{
 use holm_mesh_core::{
     beat::Beat,
     lease,
+    reminder::Reminder,
     repair::{self, DocDigest, Message, Replica},
 };
 use holm_state::State;
@@ -96,7 +97,7 @@ impl Node {
             self.healer.anchor(node);
         }
         let name = claims.name.clone();
-        self.peers.insert(node, Peer { relayed, claims, opened: Sorted::new(), asked: Sorted::new() });
+        self.peers.insert(node, Peer { relayed, claims, opened: Sorted::new(), asked: Sorted::new(), reminded: None });
         // It may show an older certificate than is known.
         self.note_renewal(&node);
         self.open_rounds(now.mono, node, out);
@@ -112,7 +113,8 @@ impl Node {
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
     }
 
-    /// A relayed peer became a direct one, or the other way round.
+    /// A relayed peer became a direct one, or the other way round, or the connection in use was lost and there was another. What
+    /// was under way on it may be lost, and a round that waits for it would never end.
     pub(crate) fn on_path_changed(
         &mut self,
         now: Now,
@@ -126,6 +128,7 @@ impl Node {
         let name = self.name_of(&node);
         let detail = format!("{name} at {address}{}", if relayed { ", over a relay" } else { ", directly" });
         out.push(self.event(now.wall, EventKind::PeerUp, None, None, detail));
+        self.open_rounds(now.mono, node, out);
     }
 
     pub(crate) fn on_peer_down(&mut self, now: Now, node: NodeId, out: &mut Vec<Effect>) {
@@ -264,7 +267,10 @@ impl Node {
     pub(crate) fn on_frame(&mut self, now: Now, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.get(&from) else { return self.count("frame_of_unknown_peer") };
         if Beat::is_marked(bytes) {
-            return self.on_beat(now, from, bytes);
+            return self.on_beat(now, from, bytes, out);
+        }
+        if Reminder::is_marked(bytes) {
+            return self.on_reminder(now, bytes);
         }
         if lease::Message::is_marked(bytes) {
             return self.on_lease_frame(now, from, bytes, out);

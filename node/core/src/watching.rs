@@ -183,8 +183,9 @@ impl Node {
     }
 
     /// A peer's beat.
-    pub(crate) fn on_beat(&mut self, now: Now, from: NodeId, bytes: &[u8]) {
+    pub(crate) fn on_beat(&mut self, now: Now, from: NodeId, bytes: &[u8], out: &mut Vec<Effect>) {
         let Ok(beat) = Beat::decode(bytes) else { return self.count("frame_malformed") };
+        self.remind(now.mono, from, beat.0, out);
         self.partners.heard(from, beat, now.mono);
         self.members.beat(&from, beat.0, beat.1, now.mono);
     }

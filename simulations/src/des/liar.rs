@@ -3,6 +3,7 @@
 
 use super::{engine::Engine, event::HostIndex};
 use crate::scenario::random::Chance;
+use holm_mesh_core::reminder::Reminder;
 use holm_state::{StoreRead as _, Table};
 use holm_types::{
     Incarnation, cbor,
@@ -121,9 +122,13 @@ impl Engine {
         self.judges.lied(&lie);
         let changes = vec![serde_bytes::ByteBuf::from(lie), serde_bytes::ByteBuf::from(noise(chance))];
         let message = holm_mesh_core::repair::Message::Changes { scope: change.scope.clone(), changes, more: true };
-        let frame = match chance.of(2).between(0, 2) {
+        let bits = chance.of(3).bits();
+        let life = self.hosts[peer].config.incarnation;
+        let life = if bits.is_multiple_of(2) { life.well_beyond(life) } else { Incarnation(bits) };
+        let frame = match chance.of(2).between(0, 3) {
             0 => noise(chance),
             1 => cbor::to_vec("lie", &("Want", u64::MAX)).unwrap_or_default(),
+            2 => Reminder(life).encode().unwrap_or_default(),
             _ => message.encode().unwrap_or_default(),
         };
         self.send_frame(liar, peer, frame.into());

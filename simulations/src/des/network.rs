@@ -41,8 +41,19 @@ impl Engine {
         self.next_connection += 1;
         let no = self.next_connection;
         let lives = (self.hosts[from].life, self.hosts[to].life);
+        if self.is_in_use(from, to, lives) {
+            return self.record.count("dials_crossed", 1);
+        }
         self.attach(from, to, no, lives.1, relay);
         self.attach(to, from, no, lives.0, relay);
+    }
+
+    /// Whether there is a connection between two that works: a second one beside it changes nothing.
+    fn is_in_use(&self, a: HostIndex, b: HostIndex, lives: (u32, u32)) -> bool {
+        let ends = self.hosts[a].ends.get(&b).zip(self.hosts[b].ends.get(&a));
+        ends.is_some_and(|(to_b, to_a)| {
+            to_b.no == to_a.no && (to_a.peer_life, to_b.peer_life) == lives && self.carries(a, b, to_b.relay)
+        })
     }
 
     /// Whether the gate of a host lets another one in no more.
@@ -96,13 +107,17 @@ impl Engine {
         self.hosts[peer].ends_here.insert(host);
         self.meets(host, peer);
         let node = self.hosts[peer].id;
+        let (address, relayed) = (self.address(peer), relay.is_some());
         match old {
-            Some(old) if old.peer_life == peer_life => return,
+            // What was under way on the old one is lost; what waited for the peer goes on.
+            Some(old) if old.peer_life == peer_life => {
+                self.deliver(host, Input::PathChanged { node, address, relayed });
+                return old.held.into_iter().for_each(|bytes| self.send_frame(host, peer, bytes));
+            }
             Some(_) => self.deliver(host, Input::PeerDown { node }),
             None => {}
         }
         let chain = self.hosts[peer].config.chain.clone();
-        let (address, relayed) = (self.address(peer), relay.is_some());
         self.note(Some(host), "peer-up", &self.hosts[peer].plan.name.clone());
         self.deliver(host, Input::PeerUp { node, chain, address, relayed });
     }

@@ -16,6 +16,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("job_during_faults", include_str!("../../scenarios/job_during_faults.toml")),
     ("stolen_and_revoked", include_str!("../../scenarios/stolen_and_revoked.toml")),
     ("liar_node", include_str!("../../scenarios/liar_node.toml")),
+    ("life_heard_and_lost", include_str!("../../scenarios/life_heard_and_lost.toml")),
     ("majority_healed", include_str!("../../scenarios/majority_healed.toml")),
     ("mass_reconnect", include_str!("../../scenarios/mass_reconnect.toml")),
     ("old_backup", include_str!("../../scenarios/old_backup.toml")),

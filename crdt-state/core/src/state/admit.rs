@@ -161,6 +161,19 @@ impl State {
         self.overlay.need_sync();
     }
 
+    /// A peer has heard this node as a life that it does not know of. True if that is a later one than this, and can have been: one
+    /// that began long after the last that left a word would have left one itself. Then this node goes on beyond all of them. Once: no
+    /// life that it has had is later than that, and a peer that lies could use up the count.
+    pub fn was_heard_as(&mut self, life: Incarnation) -> bool {
+        let own = self.wrote_as(&DocId::node(&self.me)).unwrap_or_default().max(self.incarnation());
+        if life <= self.incarnation() || life.is_far_beyond(own) || std::mem::replace(&mut self.reminded, true) {
+            return false;
+        }
+        holm_types::sometimes!("a node hears of a life of its own that it had lost");
+        self.begin_incarnation(self.incarnation().well_beyond(life));
+        true
+    }
+
     /// Judges a change and applies it if it is valid and everything it needs is here. If it does not count by
     /// itself it must be `vouched` for by one that does.
     pub(super) fn admit_as(&mut self, signed: &SignedChange, vouched: bool) -> Result<Verdict, Refusal> {

@@ -74,6 +74,8 @@ pub struct State {
     held: Orphans,
     /// Revocations came that nobody has asked for yet.
     distrust_changed: bool,
+    /// A peer has told of a lost life, and this one goes on beyond it.
+    reminded: bool,
     digests: Digests,
     views: Views,
     quarantine: Quarantine,

@@ -54,6 +54,7 @@ impl State {
             orphans: Orphans::default(),
             held: Orphans::default(),
             distrust_changed: false,
+            reminded: false,
             digests: Digests::default(),
             views: Views::default(),
             quarantine,

@@ -102,22 +102,22 @@ impl Task {
         let quic = carrier(&address_of(endpoint)) == Some(Carrier::Quic);
         let connection = Connection { id, dialled: endpoint.is_dialer(), relayed, quic, address: address.clone() };
         let now = self.now();
-        let was = self.peers.way(&peer).map(|way| way.relayed);
+        let was = self.peers.way(&peer);
         if self.peers.up(peer, node, &chain, connection, now) {
             self.gate.lives.up(peer, bond);
             self.outlet.fact(NetEvent::PeerUp { node, chain, address, relayed }, None);
         }
-        self.reach_path(peer, was);
+        self.reach_path(peer, was.as_ref());
     }
 
     fn handle_down(&mut self, peer: PeerId, id: ConnectionId) {
-        let was = self.peers.way(&peer).map(|way| way.relayed);
+        let was = self.peers.way(&peer);
         if let Some(node) = self.peers.down(&peer, id) {
             self.gate.lives.down(&peer);
             self.outlet.fact(NetEvent::PeerDown { node }, None);
         }
         self.reach_down(&peer, id);
-        self.reach_path(peer, was);
+        self.reach_path(peer, was.as_ref());
     }
 
     fn dial_ended(&mut self, peer: PeerId, id: ConnectionId) {

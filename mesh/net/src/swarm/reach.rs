@@ -10,6 +10,7 @@ use crate::{
     api::ReachConfig,
     counters::Count,
     meet::{Met, OwnCard},
+    peers::Way,
     reach::{Book, Carrier, Relays, Schedule, Seen, carrier, is_near, socket},
 };
 use holm_types::{Mono, api::Reach};
@@ -206,27 +207,25 @@ impl Task {
     }
 
     /// The way to a peer may have changed from what it was.
-    pub(super) fn reach_path(&mut self, peer: PeerId, was_relayed: Option<bool>) {
+    pub(super) fn reach_path(&mut self, peer: PeerId, was: Option<&Way>) {
         let way = self.peers.way(&peer);
-        let relayed = way.as_ref().map(|way| way.relayed);
-        if relayed == was_relayed {
-            return;
-        }
+        let (relayed, was_relayed) = (way.as_ref().map(|way| way.relayed), was.map(|was| was.relayed));
         let now = self.now();
-        if relayed == Some(true) {
-            self.reaching.schedule.relayed(peer, now);
-            self.meet();
-        } else {
-            self.reaching.schedule.settled(&peer);
-        }
-        if let (Some(was), Some(way)) = (was_relayed, way) {
-            if was {
-                self.counters.bump(Count::BecameDirect);
+        match relayed {
+            Some(true) if relayed != was_relayed => {
+                self.reaching.schedule.relayed(peer, now);
+                self.meet();
             }
-            tracing::debug!(%peer, address = way.address, relayed = way.relayed, "the way to a peer has changed");
-            let event = NetEvent::PathChanged { node: way.node, address: way.address, relayed: way.relayed };
-            self.outlet.fact(event, None);
+            _ if relayed != was_relayed => self.reaching.schedule.settled(&peer),
+            _ => {}
         }
+        let Some((was, way)) = was.zip(way).filter(|(was, way)| was.id != way.id) else { return };
+        if was.relayed && !way.relayed {
+            self.counters.bump(Count::BecameDirect);
+        }
+        tracing::debug!(%peer, address = way.address, relayed = way.relayed, "the way to a peer has changed");
+        let event = NetEvent::PathChanged { node: way.node, address: way.address, relayed: way.relayed };
+        self.outlet.fact(event, None);
     }
 
     /// A dial came to nothing; true when it was one of this module's own.
