@@ -25,6 +25,7 @@ pub const ALL: &[&str] = &[
     "changes come together",
     "a found task is not known",
     "a running task is adopted",
+    "a found task learns what it was started for",
     "a task is found that was being stopped",
     "the end of a task is found",
     "the host went down while a task was being stopped",

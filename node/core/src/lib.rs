@@ -21,6 +21,7 @@
 //! **A change of a peer** is verified in batches off the loop, then validated and applied, in
 //! the order in which it came.
 
+mod adopting;
 mod apply;
 mod budget;
 mod certs;

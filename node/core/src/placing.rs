@@ -9,7 +9,7 @@ use crate::{
 use holm_scheduler::{Decision, LocalAction, LocalTask, coordinator, decide, reconcile};
 use holm_state::TasksOf;
 use holm_types::{
-    DocId, Epoch, NodeId, Now, Scope, Slot, TaskId, cbor,
+    DocId, Epoch, Mono, NodeId, Now, Scope, Slot, TaskId, cbor,
     change::{Value, keys_of},
     event::EventKind,
     manifest::Run,
@@ -32,7 +32,7 @@ const BUDGET: usize = 512;
 const UNKNOWN_GRACE: Duration = Duration::from_secs(30);
 /// How long the heartbeat of a node of another site that holds a slot is waited for, once it is held for dead.
 const SILENT_GRACE: Duration = Duration::from_secs(5);
-/// A found task whose app is not known (yet) is left alone this long.
+/// A found task that no document speaks of (yet) is left alone this long.
 const STRAY_GRACE: Duration = Duration::from_secs(60);
 
 impl Node {
@@ -122,20 +122,27 @@ impl Node {
         self.reconciling.set_gap(Duration::from_millis(apps / APPS_OF_A_MS));
         self.refresh_guards();
         self.say_again(now);
-        let mut running = self.tasks.running.clone();
-        if now.mono.since(self.started) < STRAY_GRACE {
-            running.retain(|_, task| self.state.apps().contains_key(&task.app));
-        }
+        self.place_found();
         let actions = self.with_view(|node, view| {
-            reconcile(view, &node.me, &running, &node.config.info.capacity, node.config.max_tasks)
+            reconcile(view, &node.me, &node.tasks.running, &node.config.info.capacity, node.config.max_tasks)
         });
         for action in actions {
             match action {
+                LocalAction::Stop { id, .. } if self.is_stray(now.mono, &id) => {
+                    self.reconciling.request_at(self.started.after(STRAY_GRACE));
+                }
                 LocalAction::Start { app, slot, epoch, id } => self.start(now, app, slot, epoch, id, out),
                 LocalAction::Stop { id, as_state, reason } => self.stop(now, id, as_state, reason, out),
                 LocalAction::Refuse { app, slot, epoch, reason } => self.refuse(now, app, slot, epoch, reason, out),
             }
         }
+    }
+
+    /// Whether nothing is known of a task that was found. Its documents were lost, and what is left of them is no reason to stop
+    /// it: they may come back.
+    fn is_stray(&self, now: Mono, id: &TaskId) -> bool {
+        let unplaced = self.tasks.locals.get(id).is_some_and(|local| local.unplaced);
+        unplaced && now.since(self.started) < STRAY_GRACE
     }
 
     /// Takes a task on. One of a fenced app is started when it has its lease, others at once.

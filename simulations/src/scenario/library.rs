@@ -10,6 +10,7 @@ pub const LIBRARY: &[(&str, &str)] = &[
     ("clock_a_year_off", include_str!("../../scenarios/clock_a_year_off.toml")),
     ("cloud_lost_for_a_day", include_str!("../../scenarios/cloud_lost_for_a_day.toml")),
     ("crash_loop", include_str!("../../scenarios/crash_loop.toml")),
+    ("damaged_database", include_str!("../../scenarios/damaged_database.toml")),
     ("flapping_uplink", include_str!("../../scenarios/flapping_uplink.toml")),
     ("gossip_storm", include_str!("../../scenarios/gossip_storm.toml")),
     ("half_open_link", include_str!("../../scenarios/half_open_link.toml")),
