@@ -7,7 +7,6 @@ use std::{
     fs,
     io::Result,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 /// Opens what can be read of a damaged database, which may be several parts of it.
@@ -41,7 +40,7 @@ fn open(path: &Path, tables: Option<&[String]>) -> std::result::Result<RocksStor
     database.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
     let known = |family: &ColumnFamilyDescriptor| tables.is_none_or(|t| t.iter().any(|name| name == family.name()));
     families.retain(known);
-    Db::open_cf_descriptors_read_only(&database, path, families, false).map(|db| RocksStore(Arc::new(db)))
+    Db::open_cf_descriptors_read_only(&database, path, families, false).map(RocksStore::unmarked)
 }
 
 /// RocksDB takes a folder without this file for an empty one, and removes what is in it.

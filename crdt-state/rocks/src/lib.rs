@@ -7,11 +7,13 @@
 //! A [`RocksStore`] and the readers that it gives are handles of one open database.
 
 mod damaged;
+mod mark;
 mod options;
 
 pub use damaged::open_damaged;
 pub use options::Options;
 
+use crate::mark::Mark;
 use holm_state::{Batch, StoreError, StoreRead, StoreWrite, Table};
 use rocksdb::{
     BoundColumnFamily, DBWithThreadMode, Direction, ErrorKind, IteratorMode, MultiThreaded, ReadOptions, WriteBatch,
@@ -23,11 +25,15 @@ type Db = DBWithThreadMode<MultiThreaded>;
 
 /// An open database. Clones are handles of the same one.
 #[derive(Clone)]
-pub struct RocksStore(Arc<Db>);
+pub struct RocksStore {
+    db: Arc<Db>,
+    /// Of a database that is written.
+    mark: Option<Mark>,
+}
 
 impl std::fmt::Debug for RocksStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RocksStore({})", self.0.path().display())
+        write!(f, "RocksStore({})", self.db.path().display())
     }
 }
 
@@ -45,7 +51,7 @@ impl RocksStore {
         }
         let (database, families) = options.build();
         match Db::open_cf_descriptors(&database, path, families) {
-            Ok(db) => Ok(RocksStore(Arc::new(db))),
+            Ok(db) => RocksStore::unmarked(db).marked(path),
             // A file that the database names is gone.
             Err(error) if error.kind() == ErrorKind::IOError && error.to_string().contains("No such file") => {
                 Err(StoreError::Corrupt(error.to_string()))
@@ -62,7 +68,30 @@ impl RocksStore {
         // Files that the other process removes meanwhile must be open already.
         let (database, families) = Options { open_files: -1, ..Options::default() }.build();
         let opened = Db::open_cf_descriptors_read_only(&database, path, families, false);
-        opened.map(|db| RocksStore(Arc::new(db))).map_err(store_error)
+        opened.map(RocksStore::unmarked).map_err(store_error)
+    }
+
+    fn unmarked(db: Db) -> RocksStore {
+        RocksStore { db: Arc::new(db), mark: None }
+    }
+
+    /// With its mark, if everything is there that is to be.
+    fn marked(mut self, path: &Path) -> Result<RocksStore, StoreError> {
+        let (mark, synced) = Mark::open(path).map_err(|error| StoreError::Io(error.to_string()))?;
+        let found = self.db.latest_sequence_number();
+        if found < synced {
+            let why = format!("the log was cut off: {} of the last rows that were written are missing", synced - found);
+            return Err(StoreError::Corrupt(why));
+        }
+        self.mark = Some(mark);
+        Ok(self)
+    }
+
+    /// All that was written is on disk.
+    fn synced(&self) {
+        if let Some(mark) = &self.mark {
+            mark.set(self.db.latest_sequence_number());
+        }
     }
 
     /// A handle that reads.
@@ -71,7 +100,7 @@ impl RocksStore {
     }
 
     fn family(&self, table: Table) -> Result<Arc<BoundColumnFamily<'_>>, StoreError> {
-        self.0
+        self.db
             .cf_handle(table.name())
             .ok_or_else(|| StoreError::Corrupt(format!("the table {} is missing", table.name())))
     }
@@ -95,7 +124,7 @@ fn is_held(message: &str) -> bool {
 
 impl StoreRead for RocksStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get_cf(&self.family(table)?, key).map_err(store_error)
+        self.db.get_cf(&self.family(table)?, key).map_err(store_error)
     }
 
     fn scan(
@@ -110,7 +139,7 @@ impl StoreRead for RocksStore {
         let mut reading = ReadOptions::default();
         // What goes through a whole table comes by once, and would push out of the cache what is read again and again.
         reading.fill_cache(!prefix.is_empty());
-        let mut rows = self.0.iterator_cf_opt(&family, reading, IteratorMode::From(start, Direction::Forward));
+        let mut rows = self.db.iterator_cf_opt(&family, reading, IteratorMode::From(start, Direction::Forward));
         let mut found = Vec::new();
         // No row is read beyond those that are asked for: it may be one that cannot be.
         while found.len() < limit {
@@ -139,10 +168,16 @@ impl StoreWrite for RocksStore {
         }
         let mut how = WriteOptions::default();
         how.set_sync(batch.sync);
-        self.0.write_opt(writes, &how).map_err(store_error)
+        self.db.write_opt(writes, &how).map_err(store_error)?;
+        if batch.sync {
+            self.synced();
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.0.flush_wal(true).map_err(store_error)
+        self.db.flush_wal(true).map_err(store_error)?;
+        self.synced();
+        Ok(())
     }
 }

@@ -60,6 +60,12 @@ fn filled(dir: &tempfile::TempDir) {
     }
 }
 
+fn cut_off(file: &std::path::Path, bytes: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    assert!(file.metadata().unwrap().len() > bytes);
+    file.set_len(bytes).unwrap();
+}
+
 fn files(dir: &tempfile::TempDir, matching: fn(&str) -> bool) -> Vec<std::path::PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(dir.path())
         .unwrap()
@@ -85,7 +91,7 @@ fn keys(store: &RocksStore) -> BTreeSet<Vec<u8>> {
 #[test]
 fn a_damaged_database_is_said_to_be_corrupt_and_can_be_read() {
     type Damage = fn(&tempfile::TempDir);
-    let damages: [(&str, Damage, usize); 6] = [
+    let damages: [(&str, Damage, usize); 8] = [
         ("CURRENT is rubbish", |dir| std::fs::write(dir.path().join("CURRENT"), b"rubbish\n").unwrap(), 900),
         ("CURRENT is empty", |dir| std::fs::write(dir.path().join("CURRENT"), b"").unwrap(), 900),
         ("CURRENT is gone", |dir| std::fs::remove_file(dir.path().join("CURRENT")).unwrap(), 900),
@@ -99,6 +105,8 @@ fn a_damaged_database_is_said_to_be_corrupt_and_can_be_read() {
             |dir| files(dir, |n| n.ends_with(".log")).iter().for_each(|f| std::fs::remove_file(f).unwrap()),
             600,
         ),
+        ("the log is empty", |dir| files(dir, |n| n.ends_with(".log")).iter().for_each(|f| cut_off(f, 0)), 600),
+        ("the log was cut off", |dir| files(dir, |n| n.ends_with(".log")).iter().for_each(|f| cut_off(f, 50_000)), 600),
         ("a table is gone", |dir| std::fs::remove_file(&files(dir, |n| n.ends_with(".sst"))[0]).unwrap(), 300),
     ];
     for (what, damage, left) in damages {
@@ -127,4 +135,20 @@ fn a_database_is_read_while_another_handle_writes() {
     drop(writer);
     assert_eq!(reader.get(Table::Heads, b"newer").unwrap(), None, "it is read as it was");
     assert_eq!(keys(&reader).len(), 900);
+}
+
+#[test]
+fn what_was_not_synced_may_be_lost_without_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(&dir);
+    let mut store = open(&dir);
+    let log = files(&dir, |n| n.ends_with(".log"));
+    let synced = log.last().unwrap().metadata().unwrap().len();
+    store.write(&Batch { puts: vec![put(Table::Heads, "new", Some("1"))], sync: false }).unwrap();
+    drop(store);
+    cut_off(log.last().unwrap(), synced);
+    assert_eq!(open(&dir).get(Table::Heads, b"new").unwrap(), None);
+    // A mark that was half written says nothing.
+    std::fs::write(dir.path().join("SYNCED"), [0xff; 16]).unwrap();
+    assert_eq!(keys(&open(&dir)).len(), 900);
 }
