@@ -19,6 +19,8 @@ const PROMPTLY: Duration = Duration::from_secs(1);
 /// Megabytes by which a flood of answers may grow a node: the 32 of its budget, several times over while they are
 /// made and copied. Without the budget it was gigabytes.
 const GROWTH: u64 = 250;
+/// A death is noticed and told by then.
+const SOON: Duration = Duration::from_secs(30);
 
 fn main() {
     Suite::new()
@@ -27,6 +29,7 @@ fn main() {
         .test("what is wrong with a call is said in its error", errors_say_what_is_wrong)
         .test("clients that take no answers cost neither the mesh nor the memory", deaf_clients_cost_nothing)
         .test("2,000 half-open connections lock nobody out", half_open_connections_lock_nobody_out)
+        .test("what an owner alerts on is among the metrics", an_owner_is_alerted)
         .test("a refused credential is told with where it came from", a_refused_credential_is_told)
         .run()
 }
@@ -80,6 +83,41 @@ fn nobody_gets_in_without_the_credential(scene: &Scene) -> Result<()> {
     let file = std::fs::metadata(mesh.node("cloud-1").data().join("rpc.token"))?;
     let mode = std::os::unix::fs::PermissionsExt::mode(&file.permissions());
     ensure!(mode & 0o077 == 0, "the credential's file can be read by others: mode {mode:o}");
+    Ok(())
+}
+
+fn an_owner_is_alerted(scene: &Scene) -> Result<()> {
+    let mesh = Cluster::of(scene).node("cloud-1", "cloud").node("till-1", "shop").start()?;
+    let node = mesh.node("cloud-1");
+    let rpc = node.rpc()?;
+    node.apply(&app("hello").to_string())?;
+    node.wait_running("hello", 1)?;
+    let reads = |what: &str, wanted: &[(&str, u64)]| {
+        eventually(what, SOON, || {
+            for (name, value) in wanted {
+                let told = rpc.counter(&format!("holm_{name}"))?;
+                ensure!(told == *value, "{name} is {told}, not {value}");
+            }
+            Ok(())
+        })
+    };
+    let quiet = [("apps", 1), ("apps_in_conflict", 0), ("reads_only", 0), ("revoked", 0), ("tasks_waiting", 0)];
+    reads("a mesh in which all is well", &quiet)?;
+    reads("both are there", &[("nodes{state=\"alive\"}", 2), ("nodes{state=\"dead\"}", 0), ("peers", 1)])?;
+    let end = node.call("cert.list", json!({}))?["items"]
+        .as_array()
+        .and_then(|rows| rows.iter().find(|row| row["name"] == "cloud-1")?["not_after"].as_u64())
+        .context("cloud-1 has a certificate")?;
+    ensure!(rpc.counter("holm_certificate_end_seconds")? == end, "its certificate ends at {end}");
+    ensure!(rpc.counter("holm_scope_bytes")? < rpc.counter("holm_scope_budget_bytes")?);
+
+    mesh.node("till-1").kill9()?;
+    reads("one is gone", &[("nodes{state=\"alive\"}", 1), ("nodes{state=\"dead\"}", 1), ("peers", 0)])?;
+    let text = http::get(rpc.connect()?, "/metrics", "")?.text();
+    ensure!(!text.contains("cloud-1") && !text.contains("hello"), "it tells names: {text}");
+    let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let once: std::collections::BTreeSet<&&str> = names.iter().collect();
+    ensure!(once.len() == names.len(), "a metric is told twice: {names:?}");
     Ok(())
 }
 

@@ -31,6 +31,7 @@ mod conflicts;
 mod enrol;
 mod fencing;
 mod finding;
+mod gauges;
 mod gossip;
 mod heartbeat;
 mod inspect;

@@ -1,6 +1,7 @@
 //! What the RPC server asks of the node.
 
 use super::{
+    gauges::Gauges,
     inbox::Asker,
     logs::{LogQuery, Logs},
     node_loop::Message,
@@ -24,6 +25,7 @@ pub struct NodeBackend {
     /// Only looked at, to say how full it is.
     inbox: mpsc::Sender<Message>,
     watchers: Arc<Watchers>,
+    gauges: Arc<Gauges>,
     logs: Logs,
     net: NetHandle,
 }
@@ -32,11 +34,11 @@ impl NodeBackend {
     pub fn new(
         node: Asker,
         inbox: mpsc::Sender<Message>,
-        watchers: Arc<Watchers>,
+        (watchers, gauges): (Arc<Watchers>, Arc<Gauges>),
         logs: Logs,
         net: NetHandle,
     ) -> NodeBackend {
-        NodeBackend { node, inbox, watchers, logs, net }
+        NodeBackend { node, inbox, watchers, gauges, logs, net }
     }
 }
 
@@ -87,7 +89,7 @@ impl Backend for NodeBackend {
     }
 
     fn metrics(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.gauges.text();
         for (name, value) in self.net.counters() {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "# TYPE holm_net_{name}_total counter\nholm_net_{name}_total {value}");

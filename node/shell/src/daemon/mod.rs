@@ -13,6 +13,7 @@ mod backend;
 mod certificate;
 pub mod database;
 mod disk;
+mod gauges;
 mod inbox;
 mod interface;
 mod logs;
@@ -30,6 +31,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use backend::NodeBackend;
 use certificate::Keeper;
+use gauges::Gauges;
 use holm_exec::{Runner, RunnerConfig};
 use holm_mesh_net::{Limits, NetConfig, ReachConfig};
 use holm_node_core::Config;
@@ -70,7 +72,10 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     tasks.spawn(logs::serve(network.streams, logs.clone()));
     net::forward(network.events, (network.enrolments, network.renewals), &inbox, &mut tasks);
     runner::forward(runner_events, inbox.clone(), &mut tasks);
-    let backend = Arc::new(NodeBackend::new(asker, inbox.clone(), watchers.clone(), logs, network.handle.clone()));
+    let gauges = Arc::new(Gauges::default());
+    let backend =
+        NodeBackend::new(asker, inbox.clone(), (watchers.clone(), gauges.clone()), logs, network.handle.clone());
+    let backend = Arc::new(backend);
     let address = interface::start(dir, args.rpc, backend, &mut tasks, &stop).await?;
     memory::return_freed(&mut tasks);
     // Last: whoever gives up before drops the database here, and not on a thread that nobody waits for.
@@ -81,6 +86,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
         disk,
         verify: disk::start_verifier(config.mesh, inbox.clone())?,
         watchers,
+        gauges,
         certificate: Keeper::new(dir.clone(), config.key.clone(), inbox.clone()),
     };
     let main_loop = Loop::new(node, work, outlets, effects);

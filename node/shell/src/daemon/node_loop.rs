@@ -4,6 +4,7 @@ use super::{
     certificate::Keeper,
     database::Damaged,
     disk::Outbox,
+    gauges::Gauges,
     inbox::{Inbox, Reply, Turn, Work},
     watchers::Watchers,
 };
@@ -50,6 +51,7 @@ pub struct Outlets {
     pub disk: Outbox<holm_state::Batch>,
     pub verify: Outbox<Vec<SignedChange>>,
     pub watchers: Arc<Watchers>,
+    pub gauges: Arc<Gauges>,
     pub certificate: Keeper,
 }
 
@@ -128,7 +130,9 @@ impl Loop {
                 return Err(failure);
             }
             self.check_identity()?;
-            self.node.settle(environment::now(), &mut self.effects);
+            let now = environment::now();
+            self.node.settle(now, &mut self.effects);
+            self.outlets.gauges.update(&self.node, now.mono);
             if let Some(what) = self.node.damage() {
                 return Err(Damaged(what.to_owned()).into());
             }
