@@ -80,7 +80,7 @@ fn run(arguments: Arguments) -> Result<()> {
         match arguments.command {
             Command::Join { token, name } => join(&arguments.data_dir, &token, &name).await,
             Command::Up { config, listen, http } => {
-                let mut config = Config::read(config.as_deref())?;
+                let mut config = Config::read(config.as_deref()).context(exit::Misconfigured)?;
                 if !listen.is_empty() {
                     config.listen = listen;
                 }

@@ -18,6 +18,7 @@ pub(crate) struct Counters {
     cancelled: AtomicU64,
     too_large: AtomicU64,
     too_slow: AtomicU64,
+    malformed: AtomicU64,
     events_lost: AtomicU64,
 }
 
@@ -58,11 +59,15 @@ impl Counters {
         self.too_slow.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn malformed(&self) {
+        self.malformed.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn lost_events(&self, count: u64) {
         self.events_lost.fetch_add(count, Relaxed);
     }
 
-    fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 10] {
+    fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 11] {
         [
             ("calls", "Requests and notifications that were taken up.", &self.calls),
             ("errors", "Requests that were answered with an error.", &self.errors),
@@ -73,6 +78,7 @@ impl Counters {
             ("cancelled", "Calls given up because their client left.", &self.cancelled),
             ("too_large", "Messages beyond the limit.", &self.too_large),
             ("too_slow", "Clients that sent or took their bytes too slowly.", &self.too_slow),
+            ("malformed", "WebSockets closed for what no WebSocket client sends.", &self.malformed),
             ("events_lost", "Events that slow subscribers did not get.", &self.events_lost),
         ]
     }

@@ -112,12 +112,20 @@ pub(crate) const METHOD_NOT_FOUND: i32 = -32601;
 pub(crate) const INVALID_PARAMS: i32 = -32602;
 pub(crate) const INTERNAL_ERROR: i32 = -32603;
 
+/// A message for people is not much longer than this, in bytes.
+const MAX_MESSAGE: usize = 2048;
+
 impl ErrorBody {
     fn plain(code: i32, message: &str) -> ErrorBody {
         ErrorBody { code, message: message.to_owned(), data: None }
     }
 
-    fn because(code: i32, message: String, reason: &str, retryable: bool) -> ErrorBody {
+    fn because(code: i32, mut message: String, reason: &str, retryable: bool) -> ErrorBody {
+        // It may name what was sent, which may be long.
+        if message.len() > MAX_MESSAGE {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+            message.push('…');
+        }
         ErrorBody { code, message, data: Some(ErrorData { reason: reason.to_owned(), retryable }) }
     }
 
@@ -193,6 +201,12 @@ impl From<&ErrorObjectOwned> for ErrorBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_not_sent_back_at_any_length() {
+        let body = ErrorBody::from(ApiError::NotFound("ä".repeat(100_000)));
+        assert!(body.message.len() < MAX_MESSAGE + 4 && body.message.ends_with("ä…"));
+    }
 
     #[test]
     fn an_error_survives_the_wire() {

@@ -155,6 +155,10 @@ impl Session {
             Branch::Stop => Err(End::Close(CloseCode::Away, "the node is stopping")),
             Branch::Incoming(Some(Ok(message))) => self.received(message),
             Branch::Incoming(Some(Err(tungstenite::Error::Capacity(_)))) => self.too_large().await,
+            Branch::Incoming(Some(Err(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)))) => {
+                self.counters.malformed();
+                Err(End::Close(CloseCode::Protocol, "what was sent is no WebSocket message"))
+            }
             Branch::Gone | Branch::Incoming(Some(Err(_)) | None) => Err(End::Lost),
             Branch::Admitted(message, reservation) => {
                 self.waiting = None;

@@ -118,7 +118,8 @@ impl Node {
             return self.send_renewal(peer, &Renewal::Ask, out);
         }
         // Those of which no certificate is known here may be issuers, too: whoever enrolled this node is.
-        let told = self.config.peers.iter().map(|(node, _)| *node);
+        let told =
+            self.config.peers.iter().map(|(node, _)| *node).filter(|node| !self.state.members().contains_key(node));
         let known = issuers.into_iter().chain(told).filter(|node| *node != self.me && !self.peers.contains_key(node));
         let reachable: Vec<NodeId> = known.filter(|node| !self.healer.addresses(node).is_empty()).collect();
         if let Some(issuer) = reachable.into_iter().choose(&mut self.rng) {

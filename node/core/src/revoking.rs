@@ -72,6 +72,11 @@ impl Node {
 
     /// A member by its name, its serial number, or the beginning of its id.
     fn find_member(&self, text: &str) -> Result<NodeId, ApiError> {
+        if text.is_empty() {
+            return Err(ApiError::Invalid(format!(
+                "say which node: its name, its serial number, or at least {MIN_ID_DIGITS} digits of its id"
+            )));
+        }
         let members = self.state.members();
         let matches = |id: &NodeId, member: &holm_state::Member| {
             let by_id = text.len() >= MIN_ID_DIGITS && id.to_string().starts_with(text);

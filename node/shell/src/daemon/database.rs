@@ -58,6 +58,32 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+/// Says so early if another process runs on this folder: whatever else it holds would be noticed first, and tell less.
+///
+/// # Errors
+/// Another process does.
+pub fn is_free(dir: &DataDir) -> Result<()> {
+    let db = dir.join("db");
+    match lock_holder(&db) {
+        Some(pid) => Err(in_use(&db, Some(pid))),
+        None => Ok(()),
+    }
+}
+
+fn lock_holder(db: &Path) -> Option<u32> {
+    let lock = fs::metadata(db.join("LOCK")).ok()?;
+    holder(&fs::read_to_string("/proc/locks").ok()?, lock.ino())
+}
+
+fn in_use(db: &Path, pid: Option<u32>) -> anyhow::Error {
+    let who = pid.map_or_else(String::new, |pid| format!(", process {pid},"));
+    anyhow::anyhow!(
+        "cannot open the database {}: another node{who} runs on this folder; stop it, or choose another folder with \
+         --data-dir",
+        db.display()
+    )
+}
+
 /// Opens the database and the node on it. A damaged one is made again first, which the effects tell.
 pub fn open(dir: &DataDir, config: &Config, found: &[Found], out: &mut Vec<Effect>) -> Result<(RocksStore, Node)> {
     let db = dir.join("db");
@@ -136,16 +162,7 @@ fn cannot_open(path: &Path, error: StoreError) -> Failure {
     let what = format!("cannot open the database {}", path.display());
     match error {
         StoreError::Corrupt(why) => Failure::Damaged(why),
-        StoreError::Locked(_) => {
-            let pid = fs::metadata(path.join("LOCK"))
-                .ok()
-                .zip(fs::read_to_string("/proc/locks").ok())
-                .and_then(|(lock, locks)| holder(&locks, lock.ino()));
-            let who = pid.map_or_else(String::new, |pid| format!(", process {pid},"));
-            Failure::Other(anyhow::anyhow!(
-                "{what}: another node{who} runs on this folder; stop it, or choose another folder with --data-dir"
-            ))
-        }
+        StoreError::Locked(_) => Failure::Other(in_use(path, lock_holder(path))),
         StoreError::Io(why) => {
             Failure::Other(anyhow::anyhow!("{what}: is the disk full, failing or not writable? ({why})"))
         }

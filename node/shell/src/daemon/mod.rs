@@ -55,6 +55,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Runs the node until it is told to stop. Its tasks go on without it.
 pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let config = configure(dir, &args)?;
+    database::is_free(dir)?;
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     let (inbox, inputs) = mpsc::channel(INBOX);
