@@ -198,16 +198,17 @@ fn seeds_that_failed_once_pass() {
 #[test]
 fn a_node_whose_database_was_damaged_stops_nothing_that_runs() {
     for seed in 1..=5 {
-        let outcome = run(&named("damaged_database").expand(seed).expect("a plan"), Options::default()).expect("a run");
+        let plan = named("damaged_database").expand(seed).expect("a plan");
+        let outcome = run(&plan, Options::default().events(100_000)).expect("a run");
         assert!(outcome.passed(), "{}", described(&outcome));
         let after = |what: &str| {
             let events = outcome.events.iter().filter(|event| event.what == what && event.at.0 > 40_000);
             events.map(|event| event.detail.clone()).collect::<Vec<_>>()
         };
-        assert!(after("adopted").len() >= 4, "{:?}", after("adopted"));
-        assert_eq!((after("stopping"), after("started")), (Vec::new(), Vec::new()), "seed {seed}");
-        let jobs = after("finished").iter().filter(|task| task.starts_with("batch")).count();
-        assert_eq!(jobs, 8, "seed {seed}: {:?}", after("finished"));
+        assert!(after("Adopted").len() >= 4, "{:?}", after("Adopted"));
+        assert_eq!((after("Stopping"), after("Started")), (Vec::new(), Vec::new()), "seed {seed}");
+        let jobs = after("Finished").iter().filter(|task| task.starts_with("batch")).count();
+        assert_eq!(jobs, 8, "seed {seed}: {:?}", after("Finished"));
     }
 }
 

@@ -18,8 +18,12 @@ fn main() {
 }
 
 fn it_decides_nothing(scene: &Scene) -> Result<()> {
-    let mut mesh =
-        Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").keeper("office", "cloud").start()?;
+    let mut mesh = Cluster::of(scene)
+        .node("till-1", "shop")
+        .node("till-2", "shop")
+        .keeper("office", "cloud")
+        .keeper("vault", "cloud")
+        .start()?;
     let server = Bootstrap::start(&mut mesh, "meet", "cloud")?;
     for (path, wanted) in [("/healthz", "ok"), ("/metrics", "holm_bootstrap_peers ")] {
         let answer = http::get(server.place().host().connect(server.http()?, http::PATIENCE)?, path, "")?;
@@ -58,6 +62,6 @@ fn it_decides_nothing(scene: &Scene) -> Result<()> {
         ensure!(apps.iter().all(|app| app.state == "running" && app.running == app.desired), "{apps:?}");
         Ok(())
     })?;
-    ensure!(mesh.node("office").running("everywhere")?.len() == 3, "on the three nodes, not on the server");
+    ensure!(mesh.node("office").running("everywhere")?.len() == 4, "on the four nodes, not on the server");
     Ok(())
 }

@@ -4,7 +4,10 @@ mod common;
 
 use common::*;
 use holm_state::{MAX_LOADED_DOCUMENTS, Outcome, State, StoreWrite};
-use holm_types::{DocId, Incarnation, Scope};
+use holm_types::{
+    DocId, Incarnation, Scope,
+    change::{Value, keys_of},
+};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -109,7 +112,9 @@ fn a_node_goes_beyond_a_life_that_others_have_heard_and_a_liar_cannot_use_up_the
     let mut me = State::open(mesh(), key(0), life(day * 400), Box::new(holm_state::MemStore::new())).unwrap();
     me.add_member(chain(0), NOW).unwrap();
     let node = DocId::node(&key(0).node_id());
-    let said = me.write(&Scope::Mesh, node, ops(&[("k", uint(1))]), NOW).unwrap();
+    let cert = Some(Value::Bytes(chain(0).encode().unwrap()));
+    let home = chain(0).claims().unwrap().home();
+    let said = me.write(&home, node, ops(&[(keys_of::CERT, cert)]), NOW).unwrap();
     let mut me = open();
     me.add_member(chain(0), NOW).unwrap();
     me.apply(said, NOW);

@@ -1,14 +1,14 @@
 //! This node's own tasks: what it runs, what the runner says about them, and the statuses that
 //! it writes, in batches so that the cost of a signature is shared.
 
-use crate::{Effect, Found, FoundState, Node, RunnerInput};
+use crate::{Effect, Node, RunnerInput};
 use holm_scheduler::LocalTask;
 use holm_state::{TASKS_APP, TasksOf};
 use holm_types::{
-    Digest, DocId, Epoch, Label, Mono, Now, Scope, Slot, TaskId,
+    DocId, Epoch, Label, Mono, Now, Scope, Slot, TaskId,
     change::{MAX_VALUE_BYTES, Value, keys_of},
     event::EventKind,
-    manifest::{Amounts, AppType},
+    manifest::Amounts,
     sometimes,
     view::{AppView, TaskState, TaskStatus},
 };
@@ -190,7 +190,7 @@ impl Node {
         out.push(self.event(now.wall, EventKind::Refused, Some(&app), Some(id), detail));
     }
 
-    fn on_started(
+    pub(crate) fn on_started(
         &mut self,
         now: Now,
         id: &TaskId,
