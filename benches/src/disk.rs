@@ -6,7 +6,7 @@ use holm_state::{Batch, State, StoreWrite};
 use holm_state_rocks::{Options, RocksStore};
 use holm_types::{Incarnation, Slot, change::SLOTS_PER_GROUP, view::TaskState};
 use rocksdb::{DB, WriteBatch, WriteOptions};
-use std::{path::Path, sync::mpsc, time::Instant};
+use std::{path::Path, sync::Arc, sync::mpsc, time::Instant};
 
 /// Writes that clients wait for at the same time.
 const MANY: usize = 64;
@@ -49,12 +49,12 @@ fn open(path: &Path) -> Result<(State, RocksStore)> {
 
 /// As in a node: one thread signs and applies, another brings what is queued to the disk, one batch at a time. What comes up
 /// meanwhile shares the next batch, `waiting` writes at most. A write counts when it is durable.
-fn holm(path: &Path, count: usize, waiting: usize) -> Result<(f64, Vec<Batch>)> {
+fn holm(path: &Path, count: usize, waiting: usize) -> Result<(f64, Vec<Arc<Batch>>)> {
     let (mut state, mut store) = open(path)?;
     let scope = fleet::site()?;
     let submissions = (0..count).map(|number| fleet::app(&scope, number)).collect::<Result<Vec<_>>>()?;
-    let (to_disk, queue) = mpsc::channel::<Batch>();
-    let (to_node, durable) = mpsc::channel::<Batch>();
+    let (to_disk, queue) = mpsc::channel::<Arc<Batch>>();
+    let (to_node, durable) = mpsc::channel::<Arc<Batch>>();
     let disk = std::thread::spawn(move || -> Result<()> {
         for batch in queue {
             store.write(&batch)?;
@@ -96,7 +96,7 @@ fn holm(path: &Path, count: usize, waiting: usize) -> Result<(f64, Vec<Batch>)> 
     Ok((count as f64 / took.as_secs_f64(), batches))
 }
 
-fn plain(path: &Path, batches: &[Batch]) -> Result<f64> {
+fn plain(path: &Path, batches: &[Arc<Batch>]) -> Result<f64> {
     let db = DB::open_default(path)?;
     let mut how = WriteOptions::default();
     how.set_sync(true);

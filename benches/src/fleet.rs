@@ -1,7 +1,7 @@
 //! The members of a bench's mesh, and documents like those that a mesh really holds.
 
 use anyhow::{Result, ensure};
-use holm_state::{State, StoreWrite, TASKS_APP, TasksOf};
+use holm_state::{Batch, State, StoreWrite, TASKS_APP, TasksOf};
 use holm_types::{
     DocId, MeshId, NodeId, Scope, Slot, Wall,
     cert::{CertChain, Certificate, Claims, Role},
@@ -141,9 +141,8 @@ pub fn documents(
 
 /// Writes what is queued, without waiting for the disk: what is measured comes later.
 pub fn persist_unsynced(state: &mut State, store: &mut impl StoreWrite) -> Result<()> {
-    while let Some(mut batch) = state.take_batch() {
-        batch.sync = false;
-        store.write(&batch)?;
+    while let Some(batch) = state.take_batch() {
+        store.write(&Batch { puts: batch.puts.clone(), sync: false })?;
         state.persisted();
     }
     Ok(())

@@ -58,11 +58,20 @@ pub struct Context<'a> {
     pub budget: usize,
     /// Apps that nothing is decided for in this call.
     pub held: &'a BTreeSet<DocId>,
+    /// The apps that are decided for; none for all. For those that alone have changed since the last call, while nothing else has.
+    pub only: Option<&'a BTreeSet<DocId>>,
+}
+
+/// The apps of a view, or those of them that are asked for.
+pub fn among<'a>(view: &'a View, only: Option<&'a BTreeSet<DocId>>) -> impl Iterator<Item = &'a AppView> {
+    let all = only.is_none().then(|| view.apps.values());
+    let some = only.into_iter().flatten().filter_map(|app| view.apps.get(app));
+    all.into_iter().flatten().chain(some)
 }
 
 /// Decides for every app that this node coordinates: those of the higher priority class first.
 pub fn decide(view: &View, cx: &Context<'_>) -> Vec<Decision> {
-    let mut apps: Vec<&AppView> = view.apps.values().filter(|app| app.live).collect();
+    let mut apps: Vec<&AppView> = among(view, cx.only).filter(|app| app.live).collect();
     apps.sort_by_key(|app| app.manifest.priority.class);
     let mut usage = Usage::new(view, cx.free);
     let mut decisions = Vec::new();

@@ -41,7 +41,7 @@ pub fn app_row(view: &View, app: &AppView) -> AppRow {
     // Whether a lost slot waits changes nothing here, so how long it has to does not matter.
     let (free, dead_for, flaps, held) = Default::default();
     let me = NodeId([0; 32]);
-    let cx = Context { me, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 0, held: &held };
+    let cx = Context { me, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 0, held: &held, only: None };
     let (mut desired, mut running, mut done, mut failed) = (0u32, 0u32, 0u32, false);
     let (mut outdated, mut crashing) = (false, false);
     for slot in wanted(view, app) {

@@ -36,7 +36,7 @@
 //!
 //! let (free, dead_for, flaps, held) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
 //! let me = NodeId([1; 32]);
-//! let cx = Context { me, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 64, held: &held };
+//! let cx = Context { me, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 64, held: &held, only: None };
 //! assert!(decide(&View::default(), &cx).is_empty(), "where there is nothing, nothing is decided");
 //! ```
 
@@ -53,7 +53,7 @@ mod standing;
 mod survey;
 mod usage;
 
-pub use decide::{Context, Decision, decide, decide_app};
+pub use decide::{Context, Decision, among, decide, decide_app};
 pub use explain::{app_row, explain};
 pub use fence::guards_for;
 pub use filter::{MAX_REFUSALS, MAX_TASKS_PER_NODE};

@@ -4,41 +4,33 @@ use crate::store::{self, Batch, StoreError, StoreRead, Table};
 use std::{
     collections::{BTreeMap, VecDeque},
     ops::Bound,
+    sync::Arc,
 };
 
-type Key = (Table, Vec<u8>);
+/// What was put to a table: `None` deletes.
+type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-struct Row {
-    value: Option<Vec<u8>>,
-    /// The batch that writes this value.
-    batch: u64,
-}
+/// Rows of one batch, in order.
+type Waiting<'a> = Box<dyn Iterator<Item = (&'a [u8], &'a Option<Vec<u8>>)> + 'a>;
 
 /// The read side of the store below the rows that still have to reach it.
 pub(crate) struct Overlay {
     store: Box<dyn StoreRead>,
-    rows: BTreeMap<Key, Row>,
-    /// Keys of the batch that is being filled.
-    queue: Vec<Key>,
+    /// The batch that is being filled.
+    filling: BTreeMap<Table, Rows>,
     sync: bool,
-    /// Keys of the batches that were taken and are not in the store yet, the oldest first.
-    taken: VecDeque<Vec<Key>>,
-    /// Number of the batch that is being filled.
-    current: u64,
+    /// The batches that were taken and are not in the store yet, the oldest first. Their rows are in order.
+    taken: VecDeque<Arc<Batch>>,
 }
 
 impl Overlay {
     pub(crate) fn new(store: Box<dyn StoreRead>) -> Overlay {
-        Overlay { store, rows: BTreeMap::new(), queue: Vec::new(), sync: false, taken: VecDeque::new(), current: 0 }
+        Overlay { store, filling: BTreeMap::new(), sync: false, taken: VecDeque::new() }
     }
 
     /// Queues a row; `None` deletes.
     pub(crate) fn put(&mut self, table: Table, key: Vec<u8>, value: Option<Vec<u8>>) {
-        let key = (table, key);
-        let row = Row { value, batch: self.current };
-        if self.rows.insert(key.clone(), row).is_none_or(|old| old.batch != self.current) {
-            self.queue.push(key);
-        }
+        self.filling.entry(table).or_default().insert(key, value);
     }
 
     /// The batch that is being filled must be synced.
@@ -46,35 +38,35 @@ impl Overlay {
         self.sync = true;
     }
 
-    /// Everything queued since the last call.
-    pub(crate) fn take(&mut self) -> Option<Batch> {
-        if self.queue.is_empty() {
+    /// Everything queued since the last call, shared with whoever writes it.
+    pub(crate) fn take(&mut self) -> Option<Arc<Batch>> {
+        if self.filling.is_empty() {
             return None;
         }
-        let keys = std::mem::take(&mut self.queue);
-        let value_of = |key: &Key| self.rows.get(key).and_then(|row| row.value.clone());
-        let puts = keys.iter().map(|key| (key.0, key.1.clone(), value_of(key))).collect();
-        self.taken.push_back(keys);
-        self.current += 1;
-        Some(Batch { puts, sync: std::mem::take(&mut self.sync) })
+        let mut puts = Vec::with_capacity(self.filling.values().map(BTreeMap::len).sum());
+        for (table, rows) in std::mem::take(&mut self.filling) {
+            puts.extend(rows.into_iter().map(|(key, value)| (table, key, value)));
+        }
+        let batch = Arc::new(Batch { puts, sync: std::mem::take(&mut self.sync) });
+        self.taken.push_back(batch.clone());
+        Some(batch)
     }
 
     /// The oldest taken batch is in the store.
     pub(crate) fn persisted(&mut self) {
-        let Some(keys) = self.taken.pop_front() else { return };
-        let done = self.current - 1 - self.taken.len() as u64;
-        for key in keys {
-            if self.rows.get(&key).is_some_and(|row| row.batch == done) {
-                self.rows.remove(&key);
-            }
-        }
+        self.taken.pop_front();
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.rows.get(&(table, key.to_vec())) {
-            Some(row) => Ok(row.value.clone()),
-            None => self.store.get(table, key),
+        if let Some(value) = self.filling.get(&table).and_then(|rows| rows.get(key)) {
+            return Ok(value.clone());
         }
+        for batch in self.taken.iter().rev() {
+            if let Ok(at) = batch.puts.binary_search_by(|(t, k, _)| (*t, k.as_slice()).cmp(&(table, key))) {
+                return Ok(batch.puts[at].2.clone());
+            }
+        }
+        self.store.get(table, key)
     }
 
     /// As [`StoreRead::scan`].
@@ -93,18 +85,17 @@ impl Overlay {
             let end = if page.len() < limit { None } else { page.last().map(|(key, _)| key.clone()) };
             let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = page.into_iter().collect();
             let start = match &cursor {
-                Some(cursor) if cursor.as_slice() >= prefix => Bound::Excluded((table, cursor.clone())),
-                _ => Bound::Included((table, prefix.to_vec())),
+                Some(cursor) if cursor.as_slice() >= prefix => Bound::Excluded(cursor.as_slice()),
+                _ => Bound::Included(prefix),
             };
-            let ours = self.rows.range((start, Bound::Unbounded));
-            for ((_, key), row) in ours
-                .take_while(|((t, key), _)| *t == table && key.starts_with(prefix))
-                .take_while(|((_, key), _)| end.as_ref().is_none_or(|end| key <= end))
-            {
-                match &row.value {
-                    Some(value) => merged.insert(key.clone(), value.clone()),
-                    None => merged.remove(key),
-                };
+            let within = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key <= end.as_slice());
+            for rows in self.waiting(table, start) {
+                for (key, value) in rows.take_while(|(key, _)| within(key)) {
+                    match value {
+                        Some(value) => merged.insert(key.to_vec(), value.clone()),
+                        None => merged.remove(key),
+                    };
+                }
             }
             found.extend(merged);
             found.truncate(limit);
@@ -113,6 +104,25 @@ impl Overlay {
             }
             cursor = end;
         }
+    }
+
+    /// What waits for a table from a key on, batch after batch, the oldest first: a later row takes the place of an earlier one.
+    fn waiting<'a>(&'a self, table: Table, start: Bound<&'a [u8]>) -> impl Iterator<Item = Waiting<'a>> {
+        let precedes = move |row: &store::Put| match start {
+            Bound::Excluded(key) => (row.0, row.1.as_slice()) <= (table, key),
+            Bound::Included(key) => (row.0, row.1.as_slice()) < (table, key),
+            Bound::Unbounded => row.0 < table,
+        };
+        let taken = self.taken.iter().map(move |batch| {
+            let rows = batch.puts[batch.puts.partition_point(precedes)..].iter();
+            let rows = rows.take_while(move |row| row.0 == table).map(|(_, key, value)| (key.as_slice(), value));
+            Box::new(rows) as Waiting<'a>
+        });
+        let filling = self.filling.get(&table).into_iter().map(move |rows| {
+            let rows = rows.range::<[u8], _>((start, Bound::Unbounded));
+            Box::new(rows.map(|(key, value)| (key.as_slice(), value))) as Waiting<'a>
+        });
+        taken.chain(filling)
     }
 
     /// All rows whose keys begin with `prefix`, handed over one by one.
@@ -201,7 +211,7 @@ mod tests {
                 disk.write(&batch).unwrap();
                 overlay.persisted();
             }
-            prop_assert!(overlay.rows.is_empty(), "everything left the overlay");
+            prop_assert!(overlay.filling.is_empty() && overlay.taken.is_empty(), "everything left the overlay");
         }
     }
 }

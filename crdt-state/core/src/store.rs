@@ -47,7 +47,7 @@ pub type Row = (Vec<u8>, Vec<u8>);
 /// Rows that are written together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The rows, each key once.
+    /// The rows, each key once, in the order of tables and keys.
     pub puts: Vec<Put>,
     /// It must be durable before anything that depends on it is said to anyone.
     pub sync: bool,

@@ -243,7 +243,7 @@ impl Node {
         out.push(self.event(now.wall, EventKind::Renewed, None, None, format!("by {by}")));
         out.push(Effect::Present(chain));
         // What had to wait is written now.
-        self.deciding.request(now.mono);
+        self.look_at_all(now.mono);
         self.status_flush.request(now.mono);
     }
 

@@ -88,7 +88,7 @@ impl Node {
     fn look_again(&mut self, now: Mono) {
         if self.look_at <= now {
             self.look_at = now.after(self.members.interval());
-            self.deciding.request(now);
+            self.look_at_all(now);
         }
     }
 

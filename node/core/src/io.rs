@@ -244,7 +244,7 @@ pub enum Effect {
         result: Result<Enrolment, String>,
     },
     /// Write a batch, sync it if it says so, then give [`Input::Persisted`].
-    Persist(Batch),
+    Persist(Arc<Batch>),
     /// Verify signatures, then give [`Input::Verified`].
     Verify(Vec<SignedChange>),
     /// Take part in a topic.

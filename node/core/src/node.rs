@@ -20,7 +20,7 @@ use crate::{
 use holm_mesh_core::{beat::Partners, healer::Healer, liveness::Members, topics::Topics};
 use holm_state::{State, StateError, StoreRead};
 use holm_types::{
-    Incarnation, Label, Mono, NodeId, Now, Scope, Sorted, TaskId, TypeError, Wall,
+    DocId, Incarnation, Label, Mono, NodeId, Now, Scope, Sorted, TaskId, TypeError, Wall,
     api::Room,
     branch::Branch,
     cert::{CertChain, Claims},
@@ -32,7 +32,7 @@ use holm_types::{
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -121,6 +121,8 @@ pub struct Node {
     pub(crate) saving_peers: Pace,
     pub(crate) started: Mono,
     pub(crate) deciding: Pace,
+    /// The apps that alone have changed since decisions were made; none if all are to be looked at.
+    pub(crate) undecided: Option<BTreeSet<DocId>>,
     pub(crate) status_flush: Pace,
     pub(crate) reconciling: Pace,
     pub(crate) merging: Merging,
@@ -195,6 +197,7 @@ impl Node {
             saving_peers: Pace::new(SAVE_PEERS_GAP),
             started: now.mono,
             deciding: Pace::new(DECIDE_GAP),
+            undecided: None,
             status_flush: Pace::new(STATUS_GAP),
             reconciling: Pace::new(Duration::ZERO),
             merging: Merging::default(),
@@ -371,8 +374,7 @@ impl Node {
         self.tell_conflicts(now.wall, &changed, out);
         self.watch_budget(now.wall, &changed, out);
         self.note_volumes(&changed);
-        self.reconciling.request(now.mono);
-        self.deciding.request(now.mono);
+        self.look_at_changed(&changed, now.mono);
     }
 
     fn watch_members(&mut self, now: Now, out: &mut Vec<Effect>) {
@@ -383,7 +385,7 @@ impl Node {
         }
         self.reconciling.request(now.mono);
         self.watched.stale = true;
-        self.deciding.request(now.mono);
+        self.look_at_all(now.mono);
         for (node, liveness) in changes {
             let mut returns = false;
             if let Some(view) = self.nodes.get_mut(&node) {

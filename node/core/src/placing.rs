@@ -6,10 +6,10 @@ use crate::{
     queries::Facts,
     tasks::{Local, group_of},
 };
-use holm_scheduler::{Decision, LocalAction, LocalTask, coordinator, decide, reconcile};
+use holm_scheduler::{Decision, LocalAction, LocalTask, among, coordinator, decide, reconcile};
 use holm_state::TasksOf;
 use holm_types::{
-    DocId, Epoch, Mono, NodeId, Now, Scope, Slot, TaskId, cbor,
+    DocId, DocKind, Epoch, Mono, NodeId, Now, Scope, Slot, TaskId, cbor,
     change::{Value, keys_of},
     event::EventKind,
     manifest::Run,
@@ -49,15 +49,18 @@ impl Node {
         // A look at all apps takes longer the more there are: it may not take all the time.
         let apps = u32::try_from(self.state.apps().len()).unwrap_or(u32::MAX);
         self.deciding.set_gap(DECIDE_GAP + DECIDE_GAP_OF_APP.saturating_mul(apps));
+        let only = self.undecided.replace(BTreeSet::new());
         // Most nodes decide for nothing most of the time, and look here at least once a heartbeat.
-        if !self.with_view(|node, view| coordinates_any(view, &node.me)) {
-            self.unknown_since.clear();
+        if !self.with_view(|node, view| coordinates_any(view, &node.me, only.as_ref())) {
+            if only.is_none() {
+                self.unknown_since.clear();
+            }
             return;
         }
-        let facts = Facts { held: self.held_back(now), ..self.scheduling_facts(now) };
-        let decisions = self.with_view(|node, view| decide(view, &facts.context(node.me, BUDGET)));
+        let facts = Facts { held: self.held_back(now, only.as_ref()), ..self.scheduling_facts(now) };
+        let decisions = self.with_view(|node, view| decide(view, &facts.context(node.me, BUDGET, only.as_ref())));
         if decisions.len() >= BUDGET {
-            self.deciding.request(now.mono);
+            self.look_at_all(now.mono);
         }
         let mut groups: BTreeMap<TasksOf, Vec<(String, Option<Value>)>> = BTreeMap::new();
         for Decision::Assign { app, generation, slot, epoch, placement } in decisions {
@@ -77,6 +80,35 @@ impl Node {
         }
     }
 
+    /// Decides for all apps, soon.
+    pub(crate) fn look_at_all(&mut self, now: Mono) {
+        self.undecided = None;
+        self.deciding.request(now);
+    }
+
+    /// Documents have changed. A new or edited app concerns no other one; whatever else changes may concern all.
+    pub(crate) fn look_at_changed(&mut self, changed: &BTreeSet<DocId>, now: Mono) {
+        if !changed.iter().all(|doc| doc.kind() == DocKind::App) {
+            self.reconciling.request(now);
+            return self.look_at_all(now);
+        }
+        if changed.iter().any(|app| self.runs_or_should_run(app)) {
+            self.reconciling.request(now);
+        }
+        if let Some(undecided) = &mut self.undecided {
+            undecided.extend(changed);
+        }
+        self.deciding.request(now);
+    }
+
+    fn runs_or_should_run(&self, app: &DocId) -> bool {
+        let own = |view: &AppView| {
+            let mut assignments = view.slots.values().flat_map(|slot| &slot.assignments);
+            assignments.any(|assignment| assignment.placement.node == self.me)
+        };
+        self.state.apps().get(app).is_some_and(own) || self.tasks.running.values().any(|task| task.app == *app)
+    }
+
     /// Whether too little is known to decide anything. A node that has just started, or just
     /// joined, has heard nobody and knows only a part of the documents: it would hold the mesh
     /// for missing and take everything on itself. It gives members that it has never heard the
@@ -94,13 +126,15 @@ impl Node {
 
     /// Apps with a slot that is held by a node of which nothing is known or heard here: its document, or its
     /// heartbeats if it is of another site, may be on their way. They are waited for, but not for ever.
-    fn held_back(&mut self, now: Now) -> BTreeSet<DocId> {
+    fn held_back(&mut self, now: Now, only: Option<&BTreeSet<DocId>>) -> BTreeSet<DocId> {
         let (silent, missing) = self.with_view(|node, view| {
-            let silent = silent_holders(node, view);
+            let silent = silent_holders(node, view, only);
             let missing: BTreeSet<NodeId> = silent.iter().map(|(_, holder)| *holder).collect();
             (silent, missing)
         });
-        self.unknown_since.retain(|node, _| missing.contains(node));
+        if only.is_none() {
+            self.unknown_since.retain(|node, _| missing.contains(node));
+        }
         let mut held = BTreeSet::new();
         for (app, node) in silent {
             sometimes!("a slot is held by a node of which nothing is known");
@@ -256,19 +290,19 @@ impl Node {
     }
 }
 
-fn coordinates_any(view: &View, me: &NodeId) -> bool {
-    view.apps.values().any(|app| app.live && coordinator(view, app) == Some(*me))
+fn coordinates_any(view: &View, me: &NodeId, only: Option<&BTreeSet<DocId>>) -> bool {
+    among(view, only).any(|app| app.live && coordinator(view, app) == Some(*me))
 }
 
 /// Apps that this node decides for, with the nodes that were given one of their slots and of which nothing
 /// is known, or nothing is heard though they are of a site that is not this node's concern.
-fn silent_holders(node: &Node, view: &View) -> BTreeSet<(DocId, NodeId)> {
+fn silent_holders(node: &Node, view: &View, only: Option<&BTreeSet<DocId>>) -> BTreeSet<(DocId, NodeId)> {
     let silent = |id: &NodeId| match view.nodes.get(id) {
         Some(known) => known.liveness == Liveness::Dead && !known.is_keeper() && !view.covers(&known.site),
         None => true,
     };
     let mut found = BTreeSet::new();
-    for app in view.apps.values().filter(|app| app.live) {
+    for app in among(view, only).filter(|app| app.live) {
         let assignments = app.slots.values().flat_map(|slot| &slot.assignments);
         let holders = assignments.filter(|a| !a.state().is_terminal()).map(|a| a.placement.node);
         let missing: BTreeSet<NodeId> = holders.filter(|holder| silent(holder)).collect();

@@ -49,12 +49,12 @@ impl Node {
         let doc = planned.doc;
         let kept = view.apps.insert(doc, planned.clone());
         let site = view.site.clone();
-        let cx = facts.context(self.me, MAX_PLANNED);
+        let cx = facts.context(self.me, MAX_PLANNED, None);
         let mut decisions = Vec::new();
         for site in deciding_sites(&view, &planned) {
             // Whoever would decide: the same function gives the same answer everywhere.
             view.site = site;
-            let cx = facts.context(coordinator(&view, &planned).unwrap_or(self.me), MAX_PLANNED);
+            let cx = facts.context(coordinator(&view, &planned).unwrap_or(self.me), MAX_PLANNED, None);
             decide_app(&view, &planned, &cx, &mut Usage::new(&view, &facts.free), &mut decisions);
         }
         view.site = site;

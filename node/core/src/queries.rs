@@ -133,7 +133,7 @@ impl Node {
         let facts = self.scheduling_facts(now);
         let status = self.with_view(|node, view| {
             let found = view.apps.get(&doc).filter(|app| app.live)?;
-            let cx = facts.context(node.me, 0);
+            let cx = facts.context(node.me, 0, None);
             let row = app_row(view, found);
             let mut conflicts = found.conflicts.clone();
             for writer in conflicts.iter_mut().flat_map(|c| c.writers.iter_mut()) {
@@ -224,8 +224,8 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn context(&self, me: NodeId, budget: usize) -> Context<'_> {
-        Context { me, free: &self.free, dead_for: &self.dead_for, flaps: &self.flaps, budget, held: &self.held }
+    pub(crate) fn context<'a>(&'a self, me: NodeId, budget: usize, only: Option<&'a BTreeSet<DocId>>) -> Context<'a> {
+        Context { me, free: &self.free, dead_for: &self.dead_for, flaps: &self.flaps, budget, held: &self.held, only }
     }
 }
 

@@ -105,7 +105,7 @@ impl Node {
         // Whoever fell or came back with it is among the members that changed.
         self.note_members(now.mono);
         self.reconciling.request(now.mono);
-        self.deciding.request(now.mono);
+        self.look_at_all(now.mono);
         if self.is_revoked() && !self.reads_only {
             out.push(self.event(now.wall, EventKind::Revoked, None, None, "this node itself: it only reads"));
         }

@@ -129,7 +129,15 @@ impl Mesh {
         let peer = &mut self.peers[index];
         let (free, dead_for, flaps) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let held = BTreeSet::new();
-        let cx = Context { me: peer.id, free: &free, dead_for: &dead_for, flaps: &flaps, budget: 3, held: &held };
+        let cx = Context {
+            me: peer.id,
+            free: &free,
+            dead_for: &dead_for,
+            flaps: &flaps,
+            budget: 3,
+            held: &held,
+            only: None,
+        };
         for Decision::Assign { app, slot, epoch, placement, .. } in decide(&view, &cx) {
             tally.decisions += 1;
             assert!(peer.docs.placements.insert((app, slot, epoch, peer.id), placement).is_none());

@@ -205,7 +205,7 @@ impl World {
 
     pub fn context(&self, me: NodeId) -> Context<'_> {
         let (free, dead_for, flaps) = (&self.free, &self.dead_for, &self.flaps);
-        Context { me, free, dead_for, flaps, budget: self.budget, held: &self.held }
+        Context { me, free, dead_for, flaps, budget: self.budget, held: &self.held, only: None }
     }
 
     /// The decisions, as (slot, epoch, number of the node), in their order.

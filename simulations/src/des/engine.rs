@@ -347,7 +347,7 @@ impl Engine {
                 if there.slow_disk > 0 {
                     self.record.count("writes_slowed", 1);
                 }
-                self.push(done, Event::Written { host, life, batch: Box::new(batch) });
+                self.push(done, Event::Written { host, life, batch });
             }
             Effect::Verify(changes) => {
                 let takes = VERIFY * changes.len() as u64;

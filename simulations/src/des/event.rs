@@ -40,7 +40,7 @@ pub(crate) enum Event {
     Written {
         host: HostIndex,
         life: u32,
-        batch: Box<Batch>,
+        batch: Arc<Batch>,
     },
     /// An agent's deadline.
     Wake {

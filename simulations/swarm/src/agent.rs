@@ -84,7 +84,7 @@ pub(crate) struct Waiting {
 
 enum Due {
     Verified(Vec<bool>),
-    Written(Batch),
+    Written(Arc<Batch>),
 }
 
 impl Waiting {

@@ -32,7 +32,10 @@ use crate::{
 use holm_types::{
     ActorId, DocId, Incarnation, MeshId, NodeId, Scope, Wall, cert::CertChain, keys::KeyPair, view::AppView,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +132,7 @@ impl State {
 
     /// Everything queued since the last call: log, heads and views of each change are in one
     /// batch. It asks for a sync if it holds a change written here.
-    pub fn take_batch(&mut self) -> Option<Batch> {
+    pub fn take_batch(&mut self) -> Option<Arc<Batch>> {
         self.overlay.take()
     }
 

@@ -10,6 +10,7 @@ use holm_types::{MeshId, change::SignedChange};
 use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -90,10 +91,10 @@ pub fn start_writer(
     folder: &Path,
     inbox: mpsc::Sender<Message>,
     tasks: &mut JoinSet<()>,
-) -> Result<(Outbox<Batch>, Thread)> {
+) -> Result<(Outbox<Arc<Batch>>, Thread)> {
     let home = Home::of(folder).context("the database was removed at once")?;
     tasks.spawn(watch(home.clone(), inbox.clone()));
-    start("disk", inbox, move |batch: Batch| {
+    start("disk", inbox, move |batch: Arc<Batch>| {
         let written = store.write(&batch);
         // Looked at after the write: what was written to a folder that is there now, is there.
         match home.is_there().and(written.map_err(cannot_write)) {

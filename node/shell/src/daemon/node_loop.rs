@@ -48,7 +48,7 @@ pub enum Message {
 pub struct Outlets {
     pub net: NetHandle,
     pub runner: Runner,
-    pub disk: Outbox<holm_state::Batch>,
+    pub disk: Outbox<Arc<holm_state::Batch>>,
     pub verify: Outbox<Vec<SignedChange>>,
     pub watchers: Arc<Watchers>,
     pub gauges: Arc<Gauges>,
