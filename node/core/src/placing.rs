@@ -92,7 +92,7 @@ impl Node {
             self.reconciling.request(now);
             return self.look_at_all(now);
         }
-        if changed.iter().any(|app| self.runs_or_should_run(app)) {
+        if changed.iter().any(|app| self.has_a_part_in(app)) {
             self.reconciling.request(now);
         }
         if let Some(undecided) = &mut self.undecided {
@@ -101,7 +101,8 @@ impl Node {
         self.deciding.request(now);
     }
 
-    fn runs_or_should_run(&self, app: &DocId) -> bool {
+    /// Whether this node runs an app, or should run it.
+    fn has_a_part_in(&self, app: &DocId) -> bool {
         let own = |view: &AppView| {
             let mut assignments = view.slots.values().flat_map(|slot| &slot.assignments);
             assignments.any(|assignment| assignment.placement.node == self.me)
