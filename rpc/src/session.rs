@@ -21,6 +21,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message, Utf8Bytes,
+        error::ProtocolError,
         protocol::{
             CloseFrame,
             frame::{
@@ -155,6 +156,10 @@ impl Session {
             Branch::Stop => Err(End::Close(CloseCode::Away, "the node is stopping")),
             Branch::Incoming(Some(Ok(message))) => self.received(message),
             Branch::Incoming(Some(Err(tungstenite::Error::Capacity(_)))) => self.too_large().await,
+            // A client that is done may just hang up.
+            Branch::Incoming(Some(Err(tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)))) => {
+                Err(End::Lost)
+            }
             Branch::Incoming(Some(Err(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)))) => {
                 self.counters.malformed();
                 Err(End::Close(CloseCode::Protocol, "what was sent is no WebSocket message"))

@@ -20,6 +20,7 @@ fn main() {
     Suite::new()
         .test("a node whose database is damaged makes it again and goes on", damaged_at_rest)
         .test("damage in the tables is met, told and mended by the next start", damaged_tables)
+        .test("a database that is gone is told of, and no task is stopped for it", gone)
         .test("a backup of a running node is restored elsewhere", backup_and_restore)
         .test("a backup that is damaged, or a folder that has a node, is refused", refused)
         .run()
@@ -113,6 +114,27 @@ fn damaged_tables(scene: &Scene) -> Result<()> {
     mesh.wait_converged()?;
     node.apply(&HOLD.replace("'hold'", "'another'"))?;
     mesh.node("till-1").wait_running("another", 1).map(drop)
+}
+
+fn gone(scene: &Scene) -> Result<()> {
+    let mesh = Cluster::of(scene).node("till-1", "shop").node("till-2", "shop").start()?;
+    let node = mesh.node("till-2");
+    node.apply(&HOLD.replace("[run", "replicas = 2\n[run"))?;
+    let before = node.wait_running("hold", 2)?;
+    mesh.wait_converged()?;
+    ensure!(!node.ok(&["events"])?.contains("is gone"), "it has only begun");
+    node.kill9()?;
+    fs::remove_dir_all(node.data().join("db"))?;
+    node.up()?;
+    mesh.wait_converged()?;
+    eventually("the tasks are known again, and nothing was restarted", SOON, || {
+        let now = node.running("hold")?;
+        ensure!(now == before, "{before:?} has become {now:?}");
+        Ok(())
+    })?;
+    let events = node.ok(&["events"])?;
+    ensure!(events.contains("is gone"), "{events}");
+    Ok(())
 }
 
 fn backup_and_restore(scene: &Scene) -> Result<()> {

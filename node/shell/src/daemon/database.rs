@@ -70,6 +70,35 @@ pub fn is_free(dir: &DataDir) -> Result<()> {
     }
 }
 
+/// Whether a node ran on this folder before, and its database is gone. Asked before anything of this run is made there.
+pub fn is_gone(dir: &DataDir) -> bool {
+    let ran = dir.join("tasks").exists();
+    ran && !dir.join("db").exists() && !dir.join("db.new").exists()
+}
+
+/// Tells of it, in the log and by an event.
+///
+/// # Errors
+/// This node's certificate cannot be read.
+fn tell_gone(config: &Config, out: &mut Vec<Effect>) -> Result<()> {
+    let told = "the database of this folder is gone: the node begins with an empty one. What peers have comes back from them, and \
+                what only this node had is lost; tasks that run here are left alone until then";
+    tracing::warn!("{told}");
+    out.push(rebuilt(config, told.to_owned())?);
+    Ok(())
+}
+
+fn rebuilt(config: &Config, detail: String) -> Result<Effect> {
+    Ok(Effect::Emit(Event {
+        at: environment::wall(),
+        node: config.chain.claims()?.name.clone(),
+        kind: EventKind::Rebuilt,
+        app: None,
+        task: None,
+        detail,
+    }))
+}
+
 fn lock_holder(db: &Path) -> Option<u32> {
     let lock = fs::metadata(db.join("LOCK")).ok()?;
     holder(&fs::read_to_string("/proc/locks").ok()?, lock.ino())
@@ -84,12 +113,23 @@ fn in_use(db: &Path, pid: Option<u32>) -> anyhow::Error {
     )
 }
 
-/// Opens the database and the node on it. A damaged one is made again first, which the effects tell.
-pub fn open(dir: &DataDir, config: &Config, found: &[Found], out: &mut Vec<Effect>) -> Result<(RocksStore, Node)> {
+/// Opens the database and the node on it. A damaged one is made again first, which the effects tell, as they do of one that is `gone`.
+pub fn open(
+    dir: &DataDir,
+    config: &Config,
+    found: &[Found],
+    gone: bool,
+    out: &mut Vec<Effect>,
+) -> Result<(RocksStore, Node)> {
     let db = dir.join("db");
     finish_replacing(dir)?;
     let why = match open_node(&db, config, found, out) {
-        Ok(opened) => return Ok(opened),
+        Ok(opened) => {
+            if gone {
+                tell_gone(config, out)?;
+            }
+            return Ok(opened);
+        }
         Err(Failure::Other(error)) => return Err(error),
         Err(Failure::Damaged(why)) => why,
     };
@@ -97,14 +137,7 @@ pub fn open(dir: &DataDir, config: &Config, found: &[Found], out: &mut Vec<Effec
     tracing::error!("the database {} is damaged ({why}): it is made again from what can be read", db.display());
     let told = make_again(dir, config)?;
     tracing::warn!("{told}");
-    out.push(Effect::Emit(Event {
-        at: environment::wall(),
-        node: config.chain.claims()?.name.clone(),
-        kind: EventKind::Rebuilt,
-        app: None,
-        task: None,
-        detail: told,
-    }));
+    out.push(rebuilt(config, told)?);
     match open_node(&db, config, found, out) {
         Ok(opened) => Ok(opened),
         Err(Failure::Other(error)) => Err(error),

@@ -56,6 +56,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let config = configure(dir, &args)?;
     database::is_free(dir)?;
+    let gone = database::is_gone(dir);
     let mut tasks = JoinSet::new();
     let stop = CancellationToken::new();
     let (inbox, inputs) = mpsc::channel(INBOX);
@@ -65,7 +66,7 @@ pub async fn up(dir: &DataDir, args: Up) -> Result<ExitCode> {
     let (runner, runner_events, found) = start_runner(dir, &config, &mut tasks).await?;
     let found: Vec<_> = found.into_iter().map(runner::found).collect();
     let mut effects = Vec::new();
-    let (store, node) = database::open(dir, &config, &found, &mut effects)?;
+    let (store, node) = database::open(dir, &config, &found, gone, &mut effects)?;
     let config = node.config().clone();
     let network = start_network(dir, &config, &args, &mut tasks).await?;
     let watchers = Arc::new(Watchers::default());
