@@ -187,6 +187,12 @@ fn seeds_that_failed_once_pass() {
         ("random_faults", 20211),
         // Two dialled each other at the same time, and what was on its way over the first connection was lost.
         ("random_faults", 20289),
+        // The end of tasks was written when their app had just been found to live on; and one host had not yet deleted a
+        // volume that the others had.
+        ("random_faults", 30625),
+        ("random_faults", 30586),
+        // Alone at its site, it took the tasks of a node that it was connected with and had no heartbeat of.
+        ("majority_healed", 30022),
         // A host that loses 85 % of its packets for good runs what the others replaced.
         ("majority_healed", 5067),
     ] {

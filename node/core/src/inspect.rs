@@ -53,6 +53,11 @@ impl Node {
         self.state.collected(doc)
     }
 
+    /// Whether it still holds tasks of an app that have ended, and reads them beside the others.
+    pub fn holds_ended(&self, app: &DocId) -> bool {
+        self.state.ended().iter().any(|doc| self.state.tasks_of(doc).is_some_and(|of| of.app == *app))
+    }
+
     /// Whether these tasks are over for this node: a life that has ended, or an earlier volume.
     pub fn has_ended(&self, of: &TasksOf) -> bool {
         self.state.has_ended(of)

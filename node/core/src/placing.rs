@@ -28,7 +28,7 @@ const DECIDE_GAP_OF_APP: Duration = Duration::from_micros(15);
 const APPS_OF_A_MS: u64 = 125;
 /// Decisions in one run of the scheduler, at most.
 const BUDGET: usize = 512;
-/// How long the document of a node that holds a slot is waited for.
+/// How long the document of a node that holds a slot is waited for, or the heartbeat of one that is connected.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(30);
 /// How long the heartbeat of a node of another site that holds a slot is waited for, once it is held for dead.
 const SILENT_GRACE: Duration = Duration::from_secs(5);
@@ -140,7 +140,9 @@ impl Node {
         for (app, node) in silent {
             sometimes!("a slot is held by a node of which nothing is known");
             let since = *self.unknown_since.entry(node).or_insert(now.mono);
-            let grace = if self.nodes.contains_key(&node) { SILENT_GRACE } else { UNKNOWN_GRACE };
+            // One that this node is connected with was there a moment ago, and its heartbeat may only be late.
+            let silent = self.nodes.contains_key(&node) && !self.peers.contains_key(&node);
+            let grace = if silent { SILENT_GRACE } else { UNKNOWN_GRACE };
             if now.mono.since(since) < grace {
                 held.insert(app);
             }

@@ -261,7 +261,10 @@ impl Engine {
     }
 
     pub(super) fn gossip(&mut self, to: HostIndex, author: HostIndex, topic: TopicNo, bytes: &Arc<[u8]>) {
-        self.judges.heard(self.now, to, author);
+        // Other words may have been said long ago, or come from somebody who repeats them.
+        if self.topics[topic as usize].contains("/presence") {
+            self.judges.heard(self.now, to, author);
+        }
         let overheard = &mut self.hosts[to].overheard;
         if self.storms > 0 {
             overheard.push_back((topic, author, bytes.clone()));

@@ -7,7 +7,7 @@ use crate::{
     outcome::Invariant,
     scenario::{HostNo, Ms},
 };
-use holm_state::{Batch, StoreRead as _, Table};
+use holm_state::{Batch, StoreRead as _, Table, TasksOf};
 use holm_types::{
     ActorId, Digest, DocId, NodeId,
     change::{SignedChange, Value},
@@ -140,7 +140,8 @@ impl Log {
     /// that the node knows to be over.
     fn taken_out(&mut self, verdicts: &mut Verdicts, at: At, host: usize, there: &Host, key: &RowKey) {
         let (tip, seq) = tip_of(key);
-        let collected = is_over(there, &tip);
+        // Since it was decided, that life may have been found to go on.
+        let collected = collected_of(there, &tip).is_some();
         if !self.is_of_revoked(&tip) && !collected {
             let detail = format!("{} has taken change {} out of its log", there.plan.name, hex(key));
             verdicts.violate(Invariant::HeadsNeverRegress, at, vec![there.plan.no], detail);
@@ -333,10 +334,14 @@ fn look(verdicts: &mut Verdicts, at: At, there: &Host, tips: &[(Tip, u64)]) {
 
 /// Whether these were tasks of a life of an app that has ended, or of an earlier volume, as the node itself sees it.
 fn is_over(there: &Host, tip: &Tip) -> bool {
+    collected_of(there, tip).is_some_and(|of| there.node.as_ref().is_some_and(|node| node.has_ended(of)))
+}
+
+/// Whose tasks a document held that the node has deleted.
+fn collected_of<'a>(there: &'a Host, tip: &Tip) -> Option<&'a TasksOf> {
     let mut doc = DocId([0; 16]);
     doc.0.copy_from_slice(&tip[..16]);
-    let Some(node) = &there.node else { return false };
-    node.collected(&doc).is_some_and(|of| node.has_ended(of))
+    there.node.as_ref()?.collected(&doc)
 }
 
 fn actor_of(tip: &Tip) -> ActorId {

@@ -175,7 +175,13 @@ fn views(hosts: &[Host], core: &[usize], found: &mut Vec<Unrest>) {
         let whole = |app: &AppView| app.manifest.kind != AppType::Daemon || there.keeper && hosts[first].plan.keeper;
         let held = |app: &AppView| there.keeper || app.scope.site().is_none_or(|site| site.as_str() == there.site);
         let view = sorted(host);
-        let same = |doc: &DocId, app: &AppView| view.get(doc).is_some_and(|seen| seen == app || !whole(app));
+        // What has ended is read beside the rest until it is deleted, which each host does when it likes.
+        let ended = |doc: &DocId| {
+            let mut both = [first, host].into_iter().filter_map(|host| hosts[host].node.as_ref());
+            both.any(|node| node.holds_ended(doc))
+        };
+        let same =
+            |doc: &DocId, app: &AppView| view.get(doc).is_some_and(|seen| seen == app || !whole(app) || ended(doc));
         let lacks = expected.iter().find(|(doc, app)| held(app) && !same(doc, app)).map(|(doc, _)| doc);
         let differs = lacks.or_else(|| view.keys().find(|doc| !expected.contains_key(*doc)));
         if let Some(doc) = differs {
